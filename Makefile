@@ -125,5 +125,5 @@ bench: $(STAMP)-test ## run every benchmark
 	done
 
 clean: ## remove what the targets made: environments, caches, built pages
-	rm -rf $(VENV) $(VENV_FLOOR) .pytest_cache .ruff_cache doc/_build doc/auto_examples doc/generated
-	find skident tests examples benchmarks doc -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(VENV_FLOOR) .pytest_cache .ruff_cache doc/_build doc/auto_examples doc/generated doc/_api_tables.rst
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
