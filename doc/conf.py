@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from pathlib import Path
 
 import skident
@@ -33,7 +34,7 @@ html_show_sourcelink = False
 html_theme_options = {"show_prev_next": False, "secondary_sidebar_items": ["page-toc"]}
 html_sidebars = {"by_paper": [], "whats_new": []}
 
-autosummary_generate = True
+autosummary_generate = ["_api_tables.rst"]
 # autosummary lists the members itself; numpydoc would list them a second time.
 numpydoc_show_class_members = False
 
@@ -46,7 +47,6 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "doc_module": ("skident",),
     "backreferences_dir": "generated/backreferences",
-    "reference_url": {"skident": None},
     "show_signature": False,
     "download_all_examples": False,
 }
@@ -128,6 +128,18 @@ def skip_request_methods(app, what, name, obj, skip, options):
     return None
 
 
+TYPE_LINE = re.compile(r"^\s*\*{0,2}\w[\w, *]* : .*\(")
+
+
+def escape_fitted_names(app, what, name, obj, options, lines):
+    """Escape names such as ``n_features_in_`` in shapes, else they read as links."""
+    for i, line in enumerate(lines):
+        if TYPE_LINE.match(line):
+            lines[i] = re.sub(r"(?<=\w)_(?=[,)])", r"\_", line)
+
+
 def setup(app):
     """Connect the hooks above."""
     app.connect("autodoc-skip-member", skip_request_methods)
+    # Before numpydoc, which works at the default priority of 500.
+    app.connect("autodoc-process-docstring", escape_fitted_names, priority=400)
