@@ -97,11 +97,11 @@ def api_table(module):
         "",
         f".. currentmodule:: {module.__name__}",
     ]
-    for heading, wanted in [("class", True), ("function", False)]:
+    for is_class in (True, False):
         names = [
             name
             for name in module.__all__
-            if inspect.isclass(getattr(module, name)) is wanted
+            if inspect.isclass(getattr(module, name)) is is_class
             and callable(getattr(module, name))
         ]
         if names:
@@ -109,7 +109,6 @@ def api_table(module):
                 "",
                 ".. autosummary::",
                 "   :toctree: generated/",
-                f"   :template: {heading}.rst",
                 "",
                 *(f"   {name}" for name in names),
             ]
