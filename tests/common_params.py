@@ -1,0 +1,24 @@
+"""What the common tests must be told about an estimator; most need nothing.
+
+An estimator is found by itself. It gets an entry here when its defaults are too slow
+for some hundred tiny fits, when it wraps another one, or when it cannot keep a house
+rule, with the reason.
+"""
+
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression, Ridge
+
+# {class name: constructor arguments, or a list of them for several instances}.
+CHEAP_PARAMS = {
+    "FromColumns": [
+        {"estimator": Ridge()},
+        {"estimator": LogisticRegression()},
+        {"estimator": PCA(random_state=0)},
+    ],
+}
+
+# {class name: why the order of the rows changes the result beyond rounding}.
+ROW_ORDER_MATTERS = {}
+
+# {class name: why the method is defined by its training rows}.
+KEEPS_TRAINING_DATA = {}
