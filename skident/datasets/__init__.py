@@ -1,0 +1,21 @@
+"""Data of known truth (``make_*``) and real data (``load_*``)."""
+
+from skident.datasets._activation_files import load_activations
+from skident.datasets._activations import extract_activations
+from skident.datasets._images import load_image_patches
+from skident.datasets._language_models import load_smollm2
+from skident.datasets._sparse_dictionary import (
+    make_ambiguous_dictionary,
+    make_sparse_dictionary,
+)
+from skident.datasets._texts import load_tweets
+
+__all__ = [
+    "extract_activations",
+    "load_activations",
+    "load_image_patches",
+    "load_smollm2",
+    "load_tweets",
+    "make_ambiguous_dictionary",
+    "make_sparse_dictionary",
+]
