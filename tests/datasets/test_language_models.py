@@ -47,20 +47,21 @@ def test_other_file_is_refused(tmp_path):
         _language_models._check_file(file)
 
 
+@pytest.fixture(scope="module")
+def lm():
+    with pytest.MonkeyPatch.context() as patch:
+        # Whoever tries the network fails at once.
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            lm = load_smollm2()
+        lm.printed = out.getvalue() + err.getvalue()
+        yield lm
+
+
 @needs_model
 @pytest.mark.slow
 class TestSmolLM2:
-    @pytest.fixture(scope="class")
-    def lm(self):
-        with pytest.MonkeyPatch.context() as patch:
-            # Whoever tries the network fails at once.
-            patch.setenv("HF_HUB_OFFLINE", "1")
-            out, err = io.StringIO(), io.StringIO()
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                lm = load_smollm2()
-            lm.printed = out.getvalue() + err.getvalue()
-            yield lm
-
     def test_loading_is_silent(self, lm):
         assert lm.printed == ""
 
