@@ -1,0 +1,3 @@
+"""Observations to codes and the dictionary behind them."""
+
+__all__ = []
