@@ -260,7 +260,10 @@ def check_failed_fit_changes_nothing(estimator):
 def interrupted_at(call, estimator, X, y, side):
     """Fit, with Ctrl-C at the given call into our own code; number of calls seen."""
     package = os.path.dirname(skident.__file__) + os.sep
-    ours = inspect.getfile(type(estimator))
+    classes = [c for c in type(estimator).__mro__ if c.__module__ != "builtins"]
+    ours = {
+        inspect.getfile(c) for c in classes if not c.__module__.startswith("sklearn")
+    }
     seen = 0
 
     def profile(frame, event, arg):
@@ -269,7 +272,7 @@ def interrupted_at(call, estimator, X, y, side):
         # What a finaliser raises never reaches its caller: no place for Ctrl-C.
         if event != "call" or name == "__del__":
             return
-        if file == ours or file.startswith(package):
+        if file in ours or file.startswith(package):
             seen += 1
             if seen == call:
                 raise KeyboardInterrupt

@@ -18,19 +18,19 @@ pytestmark = [
 # {check: why it cannot hold}; "not supported yet" is no reason.
 EXPECTED_FAILED_CHECKS = {}
 
-# From scikit-learn 1.8 an expected failure that passes can be made to fail.
-STRICT = (
-    {"xfail_strict": True}
-    if "xfail_strict" in inspect.signature(parametrize_with_checks).parameters
-    else {}
-)
+
+def scikit_learn_checks(estimators):
+    """Parametrise with every check; an expected failure that passes is an error."""
+    options = {"expected_failed_checks": lambda estimator: EXPECTED_FAILED_CHECKS}
+    if "xfail_strict" in inspect.signature(parametrize_with_checks).parameters:
+        options["xfail_strict"] = True
+    mark = parametrize_with_checks(estimators, **options)
+    names, values = mark.args
+    # A generator up to scikit-learn 1.7, which pytest 9 warns about.
+    return pytest.mark.parametrize(names, list(values), **mark.kwargs)
 
 
-@parametrize_with_checks(
-    instances(with_side_inputs),
-    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS,
-    **STRICT,
-)
+@scikit_learn_checks(instances(with_side_inputs))
 def test_scikit_learn_check(estimator, check):
     check(estimator)
 
