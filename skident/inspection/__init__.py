@@ -1,0 +1,6 @@
+"""Plots: what a fit found, and how far it can be believed."""
+
+from skident.inspection._dictionary_display import DictionaryDisplay
+from skident.inspection._stability_display import StabilityDisplay
+
+__all__ = ["DictionaryDisplay", "StabilityDisplay"]
