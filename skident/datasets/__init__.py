@@ -2,12 +2,10 @@
 
 from skident.datasets._activation_files import load_activations
 from skident.datasets._activations import extract_activations
+from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
-from skident.datasets._sparse_dictionary import (
-    make_ambiguous_dictionary,
-    make_sparse_dictionary,
-)
+from skident.datasets._sparse_dictionary import make_sparse_dictionary
 from skident.datasets._texts import load_tweets
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The law of the codes and of the atoms, streams, held-out rows, ambiguity."""
+"""The law of the codes and of the atoms, streams, held-out rows."""
 
 import itertools
 from functools import partial
@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from sklearn.datasets import load_digits
 
-from skident.datasets import make_ambiguous_dictionary, make_sparse_dictionary
+from skident.datasets import make_sparse_dictionary
 
 small = partial(make_sparse_dictionary, n_features=12, n_components=30, n_active=4)
 
@@ -198,34 +198,3 @@ def test_seeds():
 def test_errors_name_the_argument(wrong, message):
     with pytest.raises(ValueError, match=message):
         small(**{"n_samples": 5, **wrong})
-
-
-@pytest.mark.parametrize(("n_features", "n_components", "k"), [(16, 20, 4), (2, 4, 2)])
-def test_ambiguous_dictionary(n_features, n_components, k):
-    data = make_ambiguous_dictionary(30, n_features, n_components, k, random_state=0)
-    np.testing.assert_allclose(np.linalg.norm(data.dictionary, axis=1), 1)
-    for codes, support in zip(
-        (data.codes, data.other_codes), data.supports, strict=True
-    ):
-        np.testing.assert_allclose(codes @ data.dictionary, data.X, atol=1e-14)
-        assert codes.has_sorted_indices
-        np.testing.assert_array_equal(codes.indices.reshape(-1, k), [support] * 30)
-    # k + 2 atoms in k dimensions: the Gram matrix of the union is singular.
-    union = data.dictionary[np.union1d(*data.supports)]
-    assert np.linalg.eigvalsh(union @ union.T)[0] < 1e-14
-    assert np.linalg.matrix_rank(data.dictionary) == k
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"n_active": 1}, "n_active must be in .* got 1"),
-        ({"n_active": 19}, r"= \[2, 16\], got 19"),
-        ({"n_components": 5}, r"= \[2, 3\], got 4"),
-        ({"tilt": 1.0}, "tilt must be in"),
-        ({"n_samples": 0}, "n_samples must be at least 1"),
-    ],
-)
-def test_ambiguous_dictionary_errors(wrong, message):
-    with pytest.raises(ValueError, match=message):
-        make_ambiguous_dictionary(**wrong)
