@@ -15,10 +15,16 @@ CHEAP_PARAMS = {
         {"estimator": LogisticRegression()},
         {"estimator": PCA(random_state=0)},
     ],
+    "IdentifiableSAE": [
+        {"n_active": 2, "max_steps": 5},
+        {"n_active": 2, "max_steps": 5, "variant": "isae_me", "n_encode_steps": 2},
+    ],
 }
 
 # {class name: why the order of the rows changes the result beyond rounding}.
-ROW_ORDER_MATTERS = {}
+ROW_ORDER_MATTERS = {
+    "IdentifiableSAE": "its random minibatches are made of row positions",
+}
 
 # {class name: why the method is defined by its training rows}.
 KEEPS_TRAINING_DATA = {}

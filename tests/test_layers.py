@@ -68,6 +68,28 @@ def parse(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
+def test_the_reader_of_imports_tells_early_from_late():
+    source = """
+import a, b.c
+from d.e import f
+class C:
+    import g
+    def method(self):
+        import late
+try:
+    import h
+except ImportError:
+    later = lambda: __import__("i")
+async def wait():
+    from late import name
+"""
+    tree = ast.parse(source)
+    assert sorted(at_import_time(tree)) == ["a", "b.c", "d.e.f", "g", "h"]
+    assert {name for name, _ in imports(tree)} > {"late", "late.name"}
+    with pytest.raises(AssertionError, match="relative import in line 1"):
+        list(imports(ast.parse("from . import x")))
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
 def test_imports_point_down(path):
     part = part_of(path)
@@ -82,17 +104,12 @@ def test_imports_point_down(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
-def test_other_subpackages_are_used_through_public_names(path):
-    if part_of(path) == "utils":
-        return
+def test_the_kinds_are_used_through_their_public_names(path):
     for name, node in imports(parse(path)):
         parts = name.split(".")
-        # utils is shared with the whole package, module by module.
-        if parts[0] == "skident" and parts[1] not in ("utils", part_of(path)):
-            private = [p for p in parts if p.startswith("_")]
-            # A torch backend is no public name: it is imported by its module.
-            backend = parts[1] == "solvers" and parts[2].endswith("_torch")
-            assert not private or backend, f"line {node.lineno}: {name}"
+        if parts[0] == "skident" and part_of(path) not in KINDS and parts[1] in KINDS:
+            private = any(part.startswith("_") for part in parts)
+            assert not private, f"line {node.lineno}: {name}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=IDS)
