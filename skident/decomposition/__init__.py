@@ -1,3 +1,6 @@
-"""Observations to codes and the dictionary behind them."""
+"""Representations as codes on a dictionary: ``X`` -> codes, dictionary."""
 
-__all__ = []
+from skident.decomposition._identifiable_sae import IdentifiableSAE
+from skident.decomposition._sae_stability import SAEStability
+
+__all__ = ["IdentifiableSAE", "SAEStability"]

@@ -1,0 +1,728 @@
+"""Sparse autoencoders whose dictionary and codes come back from run to run."""
+
+import copy
+import hashlib
+import json
+import warnings
+from numbers import Integral, Real
+from pathlib import Path
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array, check_random_state
+
+from skident.metrics import arip_statistics
+from skident.metrics._arip import top_supports
+from skident.solvers import batched_omp
+from skident.utils import Assumption, IdentifiabilityReport, iterate
+from skident.utils._checkpoint import load_checkpoint, remove_checkpoint
+from skident.utils._rows import scale_rows
+from skident.utils._shards import check_shards
+from skident.utils._sklearn import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    _fit_context,
+    _is_fitted,
+    check_is_fitted,
+)
+
+_CHUNK_ROWS = 2048
+_REPORT_ROWS = 500
+_MAX_DEAD = 0.1
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+class IdentifiableSAE(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
+    """Sparse autoencoder with stable dictionary and codes (iSAE, iSAE-ME).
+
+    Rows become codes with at most ``n_active`` nonzeros on a dictionary of
+    ``n_components`` unit atoms, larger than the number of features. Signed codes, a
+    penalty on how far the atoms that compete for a row are from orthonormal, and (in
+    "isae_me") an encoder of several steps make two trainings agree better than those
+    of a plain TopK autoencoder, which is the variant "topk" [1]_.
+
+    Parameters
+    ----------
+    n_components : int or "auto", default="auto"
+        Number of atoms, K. "auto" is four times the number of features.
+    n_active : int, default=32
+        Nonzeros a code may have, k; clipped to ``n_components`` with a warning.
+    variant : {"topk", "abstopk", "isae", "isae_me"}, default="isae"
+        "topk" keeps the k largest positive pre-activations, the others the k largest
+        in magnitude, with their sign. "isae" adds the isometry penalty, "isae_me" also
+        the multi-step encoder.
+    rip_weight : float, default=0.1
+        Weight of the isometry penalty, dimensionless; for "isae" and "isae_me".
+    rip_multiplier : int, default=2
+        The penalty acts on the ``rip_multiplier * n_active`` largest pre-activations.
+    n_encode_steps : int, default=5
+        Encoder steps of "isae_me".
+    step_rank : int or None, default=None
+        Rank of the learned part of the step matrix of "isae_me"; None is a full
+        (n_components, n_components) matrix.
+    aux_weight : float, default=1/32
+        Weight of the term that lets dead atoms explain the residual.
+    aux_k : int or None, default=None
+        Dead atoms used a row in that term; None is half the number of features.
+    dead_window : int, default=64
+        An atom is dead if none of the last ``dead_window`` batches used it.
+    normalize : {"center_l2", "l2"} or None, default="center_l2"
+        Scaling of each row on its own: subtract its mean over features and divide by
+        its norm, only divide, or nothing. Rows of zero norm become zeros.
+    betas : tuple of two floats, default=(0.9, 0.999)
+        Decay rates of Adam's moments.
+    warmup_steps : int, default=100
+        Steps of linear warm-up of the learning rate.
+    decay_start : float, default=0.8
+        Share of the steps after which the learning rate falls linearly to zero.
+    max_steps : int or None, default=None
+        Number of optimiser steps; None leaves it to ``max_epochs``.
+    bias_init : {"geometric_median", "mean", "zeros"}, default="geometric_median"
+        Start of the bias.
+    bias_init_samples : int, default=50_000
+        Rows from which it is computed.
+    tol_median : float, default=1e-5
+        Relative tolerance of the geometric median.
+    l1_weight : float or "auto", default="auto"
+        Weight of the mean magnitude of an active code. "auto" is 0.01 for "isae" and
+        "isae_me" and 0 otherwise, as in the released configurations.
+    checkpoint_dir : path-like or None, default=None
+        Where ``fit`` keeps a checkpoint: started again with the same parameters and
+        data after being killed, it goes on from there, on a CPU to the same bits. The
+        checkpoint is deleted when the fit is complete.
+    sparse_output : bool, default=True
+        Whether ``transform`` gives a CSR matrix; else a dense array.
+    compute_dtype : {"float32", "bfloat16"}, default="float32"
+        Precision of the encoder's product in training; all else is float32.
+    shuffle_buffer : int, default=500_000
+        Rows of ``X`` held in memory while training on memory maps or shards.
+    warm_start : bool, default=False
+        Whether ``fit`` starts from the weights of the previous one.
+    max_epochs : int, default=10
+        Passes over ``X``.
+    batch_size : int, default=2048
+        Rows an optimiser step; clipped to the number of rows.
+    learning_rate : float, default=3e-4
+        Learning rate of Adam after the warm-up.
+    validation_fraction : float, default=0.0
+        Share of the rows not trained on, from which ``validation_score_`` comes.
+    device : str, default="auto"
+        Device of training and inference; "auto" is "cuda" if there is one, else "cpu".
+    net_params : dict or None, default=None
+        Settings passed on to skorch: callbacks, optimizer, compile, ...
+    verbose : int, default=0
+        1 prints a line an epoch.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the initialisation, the order of rows and the penalty's noise. On a CPU
+        the same seed and thread count give the same bits.
+
+    Attributes
+    ----------
+    components_ : ndarray of shape (n_components, n_features)
+        Atoms, of unit norm.
+    encoder_ : ndarray of shape (n_components, n_features)
+        Encoder weights.
+    intercept_ : ndarray of shape (n_features,)
+        Bias, subtracted before encoding and added after decoding; in normalised units.
+    step_factor_ : ndarray, tuple of two ndarrays or None
+        Learned part F of the step matrix I - F, or factors U, V with F = U V^T; None
+        for a single-step encoder.
+    n_components_ : int
+        Number of atoms.
+    k_ : int
+        Nonzeros a code may have.
+    n_steps_ : int
+        Optimiser steps taken.
+    n_epochs_ : float
+        Passes over ``X``, the last one in part.
+    history_ : dict of ndarray of shape (n_steps_,)
+        Loss ("total") and its unweighted terms ("reconstruction", "rip", "aux", "l1")
+        at each step.
+    activation_frequency_ : ndarray of shape (n_components,)
+        Share of the rows that used each atom in the last ``dead_window`` batches.
+    dead_ : ndarray of shape (n_components,)
+        Whether no row did.
+    arip_ : float
+        Mean distance from isometry of the supports of a sample of rows; see
+        :func:`skident.metrics.arip_report`.
+    mse_scale_ : float
+        Variance of the normalised data, by which the reconstruction term is divided.
+    validation_score_ : float
+        Score on the rows held out; only with ``validation_fraction > 0``.
+    identifiability_ : IdentifiabilityReport
+        The theorem's assumptions, and which of them these data contradict.
+    n_features_in_ : int
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, when ``X`` is a dataframe whose column names are strings.
+
+    See Also
+    --------
+    SAEStability : Refits over seeds and tells which atoms come back.
+    skident.metrics.arip_report : The dictionary's conditioning in detail.
+
+    Notes
+    -----
+    *Identified*: dictionary and codes, jointly up to one signed permutation of the
+    atoms, and to an error that the theorem bounds, provided that observed supports are
+    well conditioned, rich and diverse, that codes are least squares on their support,
+    and that the reconstruction error is below a threshold [1]_ (Theorem 3.6). On real
+    data some of these fail: ``identifiability_`` says which. A stable dictionary alone
+    does not make codes stable (Theorem 3.2), and nothing says that the dictionary is a
+    true one. On language and vision models' activations the paper finds "isae_me" to
+    reconstruct best and to be *less* stable than "isae".
+
+    A step on b rows costs 2 b N K operations for the encoder's product and O(b k N)
+    for all the rest; "isae_me" adds O(b k K) for each further encoder step. Memory is
+    O(N K + b K), plus K^2 for a full step matrix, thrice for the optimiser.
+
+    Under ``torchrun``, in an initialised process group, every process is given the
+    same ``X`` and trains on its part of each batch, ``batch_size`` rows; gradients and
+    batch statistics are averaged. ``partial_fit`` takes the rows in their order, at a
+    constant learning rate after warm-up; after ``fit`` it starts a new optimiser from
+    the fitted weights. float16 and float32 memory maps, and lists of arrays, are read
+    in pieces.
+
+    References
+    ----------
+    .. [1] Nelson, Karaletsos and Locatello, "Toward Identifiable Sparse Autoencoders",
+       ICML 2026, arXiv:2605.31245.
+    .. [2] Gao et al., "Scaling and evaluating sparse autoencoders", 2024,
+       arXiv:2406.04093.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from skident.datasets import make_sparse_dictionary
+    >>> from skident.decomposition import IdentifiableSAE
+    >>> X = make_sparse_dictionary(2000, 16, 32, 2, random_state=0).X
+    >>> sae = IdentifiableSAE(32, 2, max_steps=300, batch_size=256, random_state=0)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # so short a fit leaves assumptions open
+    ...     codes = sae.fit_transform(X)
+    >>> codes.shape, int(np.diff(codes.indptr).max())
+    ((2000, 32), 2)
+    >>> bool(sae.score(X) > 0.3)
+    True
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
+        "n_active": [Interval(Integral, 1, None, closed="left")],
+        "variant": [StrOptions({"topk", "abstopk", "isae", "isae_me"})],
+        "rip_weight": [Interval(Real, 0, None, closed="left")],
+        "rip_multiplier": [Interval(Integral, 1, None, closed="left")],
+        "n_encode_steps": [Interval(Integral, 1, None, closed="left")],
+        "step_rank": [Interval(Integral, 1, None, closed="left"), None],
+        "aux_weight": [Interval(Real, 0, None, closed="left")],
+        "aux_k": [Interval(Integral, 1, None, closed="left"), None],
+        "dead_window": [Interval(Integral, 1, None, closed="left")],
+        "normalize": [StrOptions({"center_l2", "l2"}), None],
+        "betas": [tuple, list],
+        "warmup_steps": [Interval(Integral, 0, None, closed="left")],
+        "decay_start": [Interval(Real, 0, 1, closed="both")],
+        "max_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "bias_init": [StrOptions({"geometric_median", "mean", "zeros"})],
+        "bias_init_samples": [Interval(Integral, 1, None, closed="left")],
+        "tol_median": [Interval(Real, 0, None, closed="neither")],
+        "l1_weight": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+        "checkpoint_dir": [str, Path, None],
+        "sparse_output": ["boolean"],
+        "compute_dtype": [StrOptions({"float32", "bfloat16"})],
+        "shuffle_buffer": [Interval(Integral, 1, None, closed="left")],
+        "warm_start": ["boolean"],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "device": [str],
+        "net_params": [dict, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        n_components="auto",
+        n_active=32,
+        *,
+        variant="isae",
+        rip_weight=0.1,
+        rip_multiplier=2,
+        n_encode_steps=5,
+        step_rank=None,
+        aux_weight=1 / 32,
+        aux_k=None,
+        dead_window=64,
+        normalize="center_l2",
+        betas=(0.9, 0.999),
+        warmup_steps=100,
+        decay_start=0.8,
+        max_steps=None,
+        bias_init="geometric_median",
+        bias_init_samples=50_000,
+        tol_median=1e-5,
+        l1_weight="auto",
+        checkpoint_dir=None,
+        sparse_output=True,
+        compute_dtype="float32",
+        shuffle_buffer=500_000,
+        warm_start=False,
+        max_epochs=10,
+        batch_size=2048,
+        learning_rate=3e-4,
+        validation_fraction=0.0,
+        device="auto",
+        net_params=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.n_components = n_components
+        self.n_active = n_active
+        self.variant = variant
+        self.rip_weight = rip_weight
+        self.rip_multiplier = rip_multiplier
+        self.n_encode_steps = n_encode_steps
+        self.step_rank = step_rank
+        self.aux_weight = aux_weight
+        self.aux_k = aux_k
+        self.dead_window = dead_window
+        self.normalize = normalize
+        self.betas = betas
+        self.warmup_steps = warmup_steps
+        self.decay_start = decay_start
+        self.max_steps = max_steps
+        self.bias_init = bias_init
+        self.bias_init_samples = bias_init_samples
+        self.tol_median = tol_median
+        self.l1_weight = l1_weight
+        self.checkpoint_dir = checkpoint_dir
+        self.sparse_output = sparse_output
+        self.compute_dtype = compute_dtype
+        self.shuffle_buffer = shuffle_buffer
+        self.warm_start = warm_start
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.net_params = net_params
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Train on the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+            Rows, in any unit. float16 and float32 memory maps, and lists of arrays
+            ("shards"), are read in pieces, each row once an epoch.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : IdentifiableSAE
+
+        Raises
+        ------
+        ValueError
+            If ``X`` is malformed or not finite (naming row and shard), if shards
+            differ in width or are cut short, or if a checkpoint is damaged.
+        FloatingPointError
+            If the loss is no longer finite.
+
+        Warns
+        -----
+        IdentifiabilityWarning
+            If these data contradict a tested assumption of the theorem.
+        ConvergenceWarning
+            If training ended within the warm-up, or left many atoms dead.
+        UserWarning
+            If ``n_active`` was clipped, or the dictionary is not overcomplete.
+        """
+        from skident.decomposition import _identifiable_sae_fit_net as training
+
+        # On a copy: whatever goes wrong, this estimator stays as it was.
+        fitted = copy.copy(self)
+        shards = check_shards(fitted, X, reset=True)
+        fitted._resolve(shards.n_features)
+        seed, checkpoint, resumed = fitted._plan(shards)
+        if not self.warm_start:
+            fitted._forget()
+        run = training.Run(fitted, shards, seed, checkpoint)
+        if resumed is not None:
+            run.restore(*resumed)
+        run.train(iterate(self, run.epochs_left, X, y))
+        fitted._collect(run)
+        if run.held_out is not None:
+            fitted.validation_score_ = fitted._score([shards.read(run.held_out)])
+        fitted._examine(shards.read(run.init_rows[:_REPORT_ROWS]))
+        if checkpoint is not None:
+            remove_checkpoint(checkpoint[0])
+        self._become(fitted)
+        self._warn()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None):
+        """Take one optimiser step for each ``batch_size`` rows of ``X``, in order.
+
+        The first call initialises; the learning rate is constant after the warm-up.
+        After a call that failed or was interrupted, the next one goes on from the last
+        complete call's weights with a new optimiser.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+            The next rows.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        self : IdentifiableSAE
+
+        Raises
+        ------
+        ValueError, FloatingPointError
+            As in :meth:`fit`.
+        """
+        from skident.decomposition import _identifiable_sae_fit_net as training
+
+        first = not _is_fitted(self)
+        fitted = copy.copy(self)
+        shards = check_shards(fitted, X, reset=first)
+        if first:
+            fitted._resolve(shards.n_features)
+        # Taken off, so that an interrupted call leaves no half-trained net behind.
+        run = vars(self).pop("_run", None)
+        resume = vars(self).pop("_resume", None)
+        if run is None:
+            seed = check_random_state(self.random_state).randint(_MAX_SEED)
+            run = training.Run(fitted, shards, seed, streaming=True)
+            if resume is not None:
+                run.restore(
+                    resume, {"n_steps": fitted.n_steps_, "epoch": 0, "batch": 0}
+                )
+        run.feed_in_order(shards)
+        run.train(range(1))
+        fitted._collect(run)
+        fitted._examine(shards.read(np.arange(len(shards))[:_REPORT_ROWS]))
+        fitted._run = run
+        self._become(fitted)
+        if first:
+            self._warn()
+        return self
+
+    def transform(self, X):
+        """Codes of the rows of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+
+        Returns
+        -------
+        codes : CSR matrix or ndarray of shape (n_samples, n_components), float32
+            At most ``k_`` nonzeros a row, in normalised units; dense with
+            ``sparse_output=False``.
+        """
+        check_is_fitted(self)
+        shards = check_shards(self, X, reset=False)
+        codes = self._inference().codes(shards.chunks(_CHUNK_ROWS), len(shards))
+        return codes if self.sparse_output else codes.toarray()
+
+    def pre_activations(self, X):
+        """What the codes are chosen from, by magnitude.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+
+        Returns
+        -------
+        u : ndarray of shape (n_samples, n_components), float32
+            Pre-activations of the last encoder step.
+        """
+        check_is_fitted(self)
+        shards = check_shards(self, X, reset=False)
+        pieces = self._inference().pre_activations(shards.chunks(_CHUNK_ROWS))
+        return np.concatenate(list(pieces))
+
+    def oracle_transform(self, X, k=None):
+        """Codes by orthogonal matching pursuit on the fitted dictionary.
+
+        They tell a bad encoder (these codes are stable, those of ``transform`` are
+        not) from a bad dictionary.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+        k : int or None, default=None
+            Nonzeros a code may have; None is ``k_``.
+
+        Returns
+        -------
+        codes : CSR matrix of shape (n_samples, n_components)
+        """
+        check_is_fitted(self)
+        shards = check_shards(self, X, reset=False)
+        pieces = [
+            batched_omp(
+                scale_rows(block, self.normalize)[0] - self.intercept_,
+                self.components_,
+                self.k_ if k is None else k,
+            )
+            for block in shards.chunks(_CHUNK_ROWS)
+        ]
+        return sparse.vstack(pieces, format="csr")
+
+    def inverse_transform(self, X):
+        """Rows that codes stand for, in normalised units.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_components)
+            Codes.
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features), float32
+        """
+        check_is_fitted(self)
+        codes = check_array(X, accept_sparse="csr", dtype=np.float32)
+        if codes.shape[1] != self.n_components_:
+            raise ValueError(
+                f"X must have {self.n_components_} columns, one an atom; got "
+                f"{codes.shape[1]}."
+            )
+        return np.asarray(codes @ self.components_) + self.intercept_
+
+    def reconstruct(self, X):
+        """Rows as the autoencoder reproduces them, in the units of ``X``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+
+        Returns
+        -------
+        rows : ndarray of shape (n_samples, n_features), float32
+            Every row with its own mean and norm again.
+        """
+        check_is_fitted(self)
+        shards = check_shards(self, X, reset=False)
+        inference, pieces = self._inference(), []
+        for block in shards.chunks(_CHUNK_ROWS):
+            _, shift, scale = scale_rows(block, self.normalize)
+            codes = inference.codes([block], len(block))
+            pieces.append(self.inverse_transform(codes) * scale + shift)
+        return np.concatenate(pieces).astype(np.float32, copy=False)
+
+    def score(self, X, y=None):
+        """Share of the variance of the normalised rows that codes explain.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features), or list of such arrays
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        score : float
+            1 minus the squared error over the squared distance to the mean row; at
+            most 1. Rows that are all equal score 1 if reproduced, else 0.
+        """
+        check_is_fitted(self)
+        return self._score(check_shards(self, X, reset=False).chunks(_CHUNK_ROWS))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32"]
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return self.n_components_
+
+    def __getstate__(self):
+        # A live net neither pickles nor loads where its device is missing.
+        state = super().__getstate__()
+        run = state.pop("_run", None)
+        if run is not None:
+            state["_resume"] = run.state()[0]
+        return state
+
+    # --- fitting, step by step -------------------------------------------------------
+
+    def _resolve(self, n_features):
+        """Sizes that depend on the data."""
+        auto = self.n_components == "auto"
+        self.n_components_ = 4 * n_features if auto else int(self.n_components)
+        self.k_ = min(self.n_active, self.n_components_)
+        if self.k_ < self.n_active:
+            warnings.warn(
+                f"n_active={self.n_active} was clipped to the {self.k_} atoms of "
+                "n_components.",
+                UserWarning,
+                stacklevel=3,
+            )
+        if self.n_components_ <= n_features:
+            warnings.warn(
+                f"The dictionary is not overcomplete: n_components={self.n_components_}"
+                f" atoms for {n_features} features.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _plan(self, shards):
+        """Seed, (path, identity) of the checkpoint, and what it holds."""
+        seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
+        if self.checkpoint_dir is None:
+            return seed, None, None
+        # What the result depends on. An unseeded fit may be resumed by any other.
+        ignored = {"checkpoint_dir", "verbose", "random_state", "sparse_output"}
+        facts = {k: repr(v) for k, v in self.get_params().items() if k not in ignored}
+        facts |= {
+            "net_params": repr(sorted(self.net_params or {})),
+            "rows": len(shards),
+        }
+        facts |= {"seed": None if self.random_state is None else seed}
+        some = shards.read(np.unique(np.linspace(0, len(shards) - 1, 64, dtype=int)))
+        facts |= {"sample": hashlib.sha256(some.tobytes()).hexdigest()}
+        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        path = Path(self.checkpoint_dir) / f"{type(self).__name__}-{name[:16]}.npz"
+        saved = load_checkpoint(path)
+        if saved is not None:
+            seed = saved[1]["identity"]["seed"]
+        return seed, (path, {"seed": seed}), saved
+
+    def _forget(self):
+        """Drop what an earlier fit has learned."""
+        for name in [name for name in vars(self) if name.endswith("_")]:
+            if name not in (
+                "n_features_in_",
+                "feature_names_in_",
+                "n_components_",
+                "k_",
+            ):
+                delattr(self, name)
+
+    def _collect(self, run):
+        """Take over what a run has learned."""
+        vars(self).update(run.results())
+        self.n_steps_ = len(self.history_["total"])
+
+    def _become(self, fitted):
+        """Take over the attributes of a copy."""
+        for name in set(vars(self)) - set(vars(fitted)):
+            delattr(self, name)
+        vars(self).update(vars(fitted))
+
+    def _inference(self):
+        from skident.decomposition import _identifiable_sae_fit_net as training
+
+        return training.Inference(self)
+
+    def _score(self, blocks):
+        inference = self._inference()
+        total, error, n_rows = 0.0, 0.0, 0
+        mean = np.zeros(len(self.intercept_))
+        for scaled, residual in inference.residuals(blocks):
+            n_rows += len(scaled)
+            mean += scaled.sum(axis=0, dtype=np.float64)
+            total += np.square(scaled, dtype=np.float64).sum()
+            error += np.square(residual, dtype=np.float64).sum()
+        spread = total - np.square(mean).sum() / n_rows
+        # Rounding of the two sums, when all rows are equal.
+        if spread <= 1e-12 * max(total, 1.0):
+            return float(error <= 1e-12 * max(total, 1.0))
+        return float(1.0 - error / spread)
+
+    def _examine(self, rows):
+        """Test the theorem's assumptions on some rows, and write the report."""
+        inference = self._inference()
+        u = np.concatenate(list(inference.pre_activations([rows])))
+        size = min(self.rip_multiplier * self.k_, self.n_components_)
+        report = arip_statistics(
+            scale_rows(rows, self.normalize)[0] - self.intercept_,
+            self.components_,
+            inference.codes([rows], len(rows)),
+            top_supports(u, size, positive=self.variant == "topk"),
+            n_active=self.k_,
+            norm_bound=None
+            if self.normalize is None
+            else 1.0 + float(np.linalg.norm(self.intercept_)),
+            random_state=0,
+        )
+        self.arip_ = report.arip_mean
+        dead = Assumption.at_most(
+            "no dead atoms",
+            "share of atoms that the last batches did not use",
+            float(self.dead_.mean()),
+            _MAX_DEAD,
+        )
+        self.identifiability_ = IdentifiabilityReport(
+            target="dictionary and codes",
+            up_to="one signed permutation of the atoms",
+            assumptions=(*report.assumptions(), dead),
+            notes=_notes(report),
+        )
+
+    def _warn(self):
+        n_dead = int(self.dead_.sum())
+        if self.n_steps_ <= self.warmup_steps:
+            warnings.warn(
+                f"Training ended after {self.n_steps_} steps, within warmup_steps="
+                f"{self.warmup_steps}: the codes say little. Increase max_epochs or "
+                "max_steps, or lower batch_size.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        elif n_dead > _MAX_DEAD * self.n_components_:
+            warnings.warn(
+                f"{n_dead} of {self.n_components_} atoms are dead: no row used them in "
+                f"the last {self.dead_window} batches (at most "
+                f"{_MAX_DEAD:.0%} is usual). Train for more steps, lower n_components, "
+                "or increase aux_weight.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        self.identifiability_.warn(self)
+
+
+def _notes(report):
+    notes = [
+        f"Mean aRIP {report.arip_mean:.3g}, where random atoms give "
+        f"{report.arip_floor:.3g}; reconstruction errors up to "
+        f"{report.residual_quantiles[-1]:.3g}."
+    ]
+    if report.theorem_holds is None:
+        notes.append(
+            "Whether the theorem's bound applies cannot be told from these data."
+        )
+    elif not report.theorem_holds:
+        notes.append(
+            "The theorem does not apply on these data. Whether atoms come back in "
+            "practice is measured by SAEStability."
+        )
+    return notes

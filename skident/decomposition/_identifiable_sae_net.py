@@ -1,0 +1,354 @@
+"""The sparse autoencoder as a torch module: forward pass, loss terms, training."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from skident.solvers._topk_torch import (
+    BLOCK_WIDTH,
+    Pattern,
+    TopK,
+    encode,
+    gather_sum,
+    sampled_dot,
+    step_encode,
+)
+from skident.utils._torch import mean_over_world, world
+
+
+def normalise_rows(x, how):
+    """Rows as the autoencoder sees them; the torch twin of ``scale_rows``.
+
+    Parameters
+    ----------
+    x : tensor of shape (n_rows, n_features)
+    how : {"center_l2", "l2", None}
+
+    Returns
+    -------
+    scaled : tensor of shape (n_rows, n_features)
+        Unit rows; zeros for a row that is zero or, with "center_l2", constant.
+    shift, scale : tensors of shape (n_rows, 1)
+        ``x = scaled * scale + shift``.
+    """
+    shift, scale = x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
+    if how is None:
+        return x, shift, scale
+    # Divided by the largest magnitude first, no norm overflows or underflows.
+    peak = x.abs().amax(1, keepdim=True)
+    x = x / torch.where(peak > 0, peak, 1.0)
+    if how == "center_l2":
+        mean = x.mean(1, keepdim=True)
+        x = x - mean
+        shift = mean * peak
+    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+    # A constant row of magnitude one is centred to rounding errors, not to zeros.
+    flat = norm <= 4 * torch.finfo(x.dtype).eps * x.shape[1] ** 0.5
+    norm = torch.where(flat, 0.0, norm)
+    return torch.where(flat, 0.0, x / torch.where(flat, 1.0, norm)), shift, norm * peak
+
+
+class Codes(NamedTuple):
+    """Codes of a batch.
+
+    ``values`` (n_rows, n_active), at ``pattern``, are differentiable in the parameters;
+    ``u`` (n_rows, n_atoms) holds the pre-activations of the last step, without
+    gradient, in scratch that the next batch overwrites; ``upper`` is the support of
+    the isometry term; ``before`` and ``pattern_before`` are the code of the last step
+    but one, where there are several.
+    """
+
+    values: torch.Tensor
+    pattern: Pattern
+    u: torch.Tensor
+    upper: Pattern | None = None
+    before: torch.Tensor | None = None
+    pattern_before: Pattern | None = None
+
+
+class SparseAutoencoder(nn.Module):
+    """TopK autoencoder whose forward pass in training gives its loss terms.
+
+    Parameters
+    ----------
+    n_features, n_components, n_active : int
+    variant : {"topk", "abstopk", "isae", "isae_me"}
+    rip_active : int
+        Size of the supports of the isometry term; 0 for no such term.
+    n_encode_steps : int
+        Encoder steps; above 1 with a step matrix.
+    step_rank : int or None
+        Rank of the step matrix's learned part; None for full.
+    aux_k, dead_window : int
+    normalize : {"center_l2", "l2", None}
+    """
+
+    def __init__(
+        self,
+        n_features,
+        n_components,
+        n_active,
+        *,
+        variant="isae",
+        rip_active=0,
+        n_encode_steps=1,
+        step_rank=None,
+        aux_k=1,
+        dead_window=64,
+        normalize="center_l2",
+    ):
+        super().__init__()
+        self.n_active = n_active
+        self.rip_active = rip_active
+        self.n_encode_steps = n_encode_steps
+        self.aux_k = aux_k
+        self.normalize = normalize
+        self.positive = variant == "topk"
+        self.select = TopK(signed=not self.positive)
+        self.dictionary = nn.Parameter(torch.empty(n_components, n_features))
+        self.encoder = nn.Parameter(torch.empty(n_components, n_features))
+        self.bias = nn.Parameter(torch.zeros(n_features))
+        self.step, self.step_right = None, None
+        if n_encode_steps > 1 and step_rank is None:
+            width = BLOCK_WIDTH if n_components % BLOCK_WIDTH == 0 else n_components
+            self.step = nn.Parameter(
+                torch.empty(n_components // width, n_components, width)
+            )
+        elif n_encode_steps > 1:
+            self.step = nn.Parameter(torch.empty(n_components, step_rank))
+            self.step_right = nn.Parameter(torch.empty(n_components, step_rank))
+        self.register_buffer("loss_scale", torch.ones(()))
+        # Uses of each atom in each of the last batches; zero before the first one.
+        self.register_buffer(
+            "uses", torch.zeros(dead_window, n_components, dtype=torch.int32)
+        )
+        self.register_buffer("rows_seen", torch.zeros(dead_window, dtype=torch.int64))
+        self.n_steps = 0
+        self.noise = None
+        self._scratch = {}
+
+    # --- state ---------------------------------------------------------------------
+
+    @torch.no_grad()
+    def initialise(self, bias, loss_scale):
+        """Draw the dictionary; start the encoder and the step matrix from it."""
+        self.dictionary.copy_(F.normalize(torch.randn_like(self.dictionary), dim=1))
+        self.encoder.copy_(self.dictionary)
+        self.bias.copy_(bias)
+        self.loss_scale.fill_(loss_scale)
+        if self.step is not None:
+            # Gram / (1.1 lambda_max), from the small side's singular values.
+            atoms = self.dictionary
+            top = torch.linalg.matrix_norm(atoms.double(), 2).item() ** 2
+            if self.step_right is None:
+                self.set_step(atoms @ atoms.t() / (1.1 * top))
+            else:
+                u, s, _ = torch.linalg.svd(atoms, full_matrices=False)
+                r = min(self.step.shape[1], len(s))
+                root = u[:, :r] * s[:r] / (1.1 * top) ** 0.5
+                for part in (self.step, self.step_right):
+                    part.zero_()
+                    part[:, :r] = root
+
+    @torch.no_grad()
+    def set_step(self, matrix):
+        """Store a full step matrix in column blocks."""
+        n_blocks, n_atoms, width = self.step.shape
+        self.step.copy_(matrix.view(n_atoms, n_blocks, width).transpose(0, 1))
+
+    def get_step(self):
+        """The step matrix F, or its two factors; None for a single-step encoder."""
+        if self.step is None:
+            return None
+        if self.step_right is not None:
+            return self.step.detach(), self.step_right.detach()
+        n_atoms = self.step.shape[1]
+        return self.step.detach().transpose(0, 1).reshape(n_atoms, n_atoms)
+
+    @torch.no_grad()
+    def normalise_atoms(self):
+        """Project the dictionary's atoms to unit norm."""
+        norms = torch.linalg.vector_norm(self.dictionary, dim=1, keepdim=True)
+        self.dictionary.div_(torch.where(norms > 0, norms, 1.0))
+
+    def _buffer(self, name, rows):
+        """Scratch of shape (n_rows, n_atoms), kept: a fresh one costs page faults."""
+        table = self.encoder
+        held = self._scratch.get(name)
+        if held is None or len(held) < len(rows) or held.device != rows.device:
+            held = torch.empty(
+                len(rows), len(table), dtype=table.dtype, device=rows.device
+            )
+            self._scratch[name] = held
+        return held[: len(rows)]
+
+    # --- encoder -------------------------------------------------------------------
+
+    def encode(self, x):
+        """:class:`Codes` of normalised rows, of shape (n_rows, n_features)."""
+        centred, u0 = self._product(x)
+        if self.n_encode_steps == 1:
+            pattern, upper = self._supports(u0)
+            values = encode(
+                u0, centred, self.encoder, self.bias, pattern, self.positive
+            )
+            return Codes(values, pattern, u0, upper)
+        encode_steps = self._encode_steps
+        if self.step_right is not None:
+            encode_steps = self._encode_steps_low_rank
+        values, before, u, pattern, pattern_before = encode_steps(u0, centred)
+        upper = self._pattern(u, self.rip_active) if self._wants_rip() else None
+        return Codes(values, pattern, u, upper, before, pattern_before)
+
+    @torch.no_grad()
+    def _product(self, x):
+        centred = x - self.bias
+        out = self._buffer("u", x)
+        if torch.is_autocast_enabled(x.device.type):
+            out.copy_(torch.mm(centred, self.encoder.t()))
+        else:
+            torch.mm(centred, self.encoder.t(), out=out)
+        return centred, out
+
+    def _wants_rip(self):
+        return self.training and self.rip_active > 0
+
+    def _pattern(self, u, k):
+        return Pattern(self.select(u, k), u.shape[1])
+
+    @torch.no_grad()
+    def _supports(self, u):
+        if not self._wants_rip():
+            return self._pattern(u, self.n_active), None
+        # The k largest are among the 2k largest: one pass over u serves both.
+        upper = self._pattern(u, self.rip_active)
+        if self.rip_active < self.n_active:
+            return self._pattern(u, self.n_active), upper
+        keys = u.gather(1, upper.columns)
+        keys = keys if self.positive else keys.abs()
+        inner = torch.topk(keys, self.n_active, sorted=False).indices.sort(1).values
+        return Pattern(upper.columns.gather(1, inner), u.shape[1]), upper
+
+    def _encode_steps(self, u0, centred):
+        return step_encode(
+            u0,
+            centred,
+            self.encoder,
+            self.bias,
+            self.step,
+            self.n_active,
+            self.n_encode_steps,
+            self.select,
+            self._buffer("work", centred),
+        )
+
+    def _encode_steps_low_rank(self, u0, centred):
+        pattern = self._pattern(u0, self.n_active)
+        values = encode(u0, centred, self.encoder, self.bias, pattern)
+        for _ in range(self.n_encode_steps - 1):
+            before, pattern_before = values, pattern
+            low = gather_sum(before, self.step, pattern_before)
+            dense = torch.zeros_like(u0).scatter(1, pattern_before.columns, before)
+            with torch.no_grad():
+                u = u0 + dense - low @ self.step_right.t()
+            pattern = self._pattern(u, self.n_active)
+            values = (
+                encode(u0, centred, self.encoder, self.bias, pattern)
+                + dense.gather(1, pattern.columns)
+                - sampled_dot(low, self.step_right, pattern)
+            )
+        return values, before, u, pattern, pattern_before
+
+    # --- loss ----------------------------------------------------------------------
+
+    def forward(self, X):
+        """Terms of the loss of a batch of raw rows, by name."""
+        x = normalise_rows(X.to(self.encoder.dtype), self.normalize)[0]
+        if self.training:
+            self.normalise_atoms()
+        codes = self.encode(x)
+        decoded = gather_sum(codes.values, self.dictionary, codes.pattern)
+        residual = decoded + (self.bias - x)
+        dead = self._count_uses(codes)
+        zero = residual.new_zeros(())
+        return {
+            "reconstruction": mean_over_world(residual.square().mean())
+            / self.loss_scale,
+            "rip": zero if codes.upper is None else self._isometry(codes),
+            "aux": self._revive(x, codes, residual.detach(), dead),
+            "l1": mean_over_world(codes.values.abs().mean()),
+        }
+
+    def _isometry(self, codes):
+        """Estimate of tr(G_S^2) / |S| - 1, whatever the atoms' scale."""
+        u, upper = codes.u, codes.upper
+        kept = torch.ones_like(upper.columns, dtype=u.dtype)
+        if self.positive:
+            kept = (u.gather(1, upper.columns) > 0).to(u.dtype)
+        noise = kept * self._draw(upper.columns.shape, u)
+        image = gather_sum(noise, self.dictionary, upper)
+        back = kept * sampled_dot(image, self.dictionary, upper)
+        size = mean_over_world(kept.sum() / len(kept))
+        h = mean_over_world(image.square().sum() / len(kept))
+        h2 = mean_over_world(back.square().sum() / len(kept))
+        return size * h2 / h.square() - 1.0 if size > 0 else h * 0.0
+
+    def _draw(self, shape, like):
+        """Standard normal draws, those of this process out of the whole batch's."""
+        rank, size = world()
+        n_rows, k = shape
+        draws = torch.randn(
+            n_rows * size, k, generator=self.noise, dtype=like.dtype, device=like.device
+        )
+        return draws[rank * n_rows : (rank + 1) * n_rows]
+
+    @torch.no_grad()
+    def _count_uses(self, codes):
+        """Count the batch's nonzero codes; return the atoms that are dead now."""
+        if not self.training:
+            return None
+        used = codes.pattern.columns[codes.values != 0]
+        counts = torch.bincount(used, minlength=self.uses.shape[1])
+        rows = torch.tensor(len(codes.values), device=counts.device)
+        if world()[1] > 1:
+            torch.distributed.all_reduce(counts)
+            torch.distributed.all_reduce(rows)
+        slot = self.n_steps % len(self.uses)
+        self.uses[slot] = counts.to(torch.int32)
+        self.rows_seen[slot] = rows
+        return torch.nonzero(self.uses.amax(0) == 0).flatten()
+
+    def _revive(self, x, codes, residual, dead):
+        """Share of the residual that dead atoms leave unexplained."""
+        if dead is None or len(dead) == 0:
+            return residual.new_zeros(())
+        # The dead atoms' pre-activations anew, with gradient: their values are in u.
+        pre = (x - self.bias) @ self.encoder[dead].t()
+        if self.n_encode_steps > 1:
+            pre = pre + self._step_at(dead, codes)
+        pre = pre.relu() if self.positive else pre
+        if len(dead) > self.aux_k:
+            top = torch.topk(pre.abs(), self.aux_k, sorted=False).indices
+            pre = torch.zeros_like(pre).scatter(1, top, pre.gather(1, top))
+        explained = pre @ self.dictionary[dead]
+        mean = mean_over_world(residual.mean(0))
+        spread = mean_over_world((residual - mean).square().mean())
+        missed = mean_over_world((residual - explained).square().mean())
+        # No residual, nothing to revive for.
+        return missed / spread if spread > 0 else missed * 0.0
+
+    def _step_at(self, atoms, codes):
+        """z (I - F) at some atoms only, for the code before the last."""
+        values, pattern = codes.before, codes.pattern_before
+        place = torch.full_like(self.uses[0], len(atoms), dtype=torch.int64)
+        place[atoms] = torch.arange(len(atoms), device=atoms.device)
+        kept = values.new_zeros(len(values), len(atoms) + 1)
+        kept = kept.scatter_add(1, place[pattern.columns], values)[:, :-1]
+        if self.step_right is not None:
+            low = gather_sum(values, self.step, pattern)
+            return kept - low @ self.step_right[atoms].t()
+        width = self.step.shape[2]
+        table = self.step[atoms.div(width, rounding_mode="floor"), :, atoms % width]
+        return kept - gather_sum(values, table.t().contiguous(), pattern)
