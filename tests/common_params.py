@@ -8,6 +8,8 @@ rule, with the reason.
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from skident.decomposition import IdentifiableSAE
+
 # {class name: constructor arguments, or a list of them for several instances}.
 CHEAP_PARAMS = {
     "FromColumns": [
@@ -19,11 +21,16 @@ CHEAP_PARAMS = {
         {"n_active": 2, "max_steps": 5},
         {"n_active": 2, "max_steps": 5, "variant": "isae_me", "n_encode_steps": 2},
     ],
+    "SAEStability": {
+        "estimator": IdentifiableSAE(n_active=2, max_steps=5),
+        "n_fits": 2,
+    },
 }
 
 # {class name: why the order of the rows changes the result beyond rounding}.
 ROW_ORDER_MATTERS = {
-    "IdentifiableSAE": "its random minibatches are made of row positions",
+    "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
+    "SAEStability": "it refits an estimator that draws by row position",
 }
 
 # {class name: why the method is defined by its training rows}.
