@@ -14,6 +14,7 @@ third raw product, Z.T @ X, read atom by atom.
 """
 
 import math
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -22,13 +23,18 @@ import torch.nn.functional as F
 from scipy import sparse
 from torch.autograd.function import once_differentiable
 
-# Rows of u that one thread selects from at a time: its piece of u and of the mask
-# then stay in the second-level cache (64 x 4096 float32 are 1 MiB).
-_CHUNK_ROWS = 64
-# Entries of a code gradient computed at a time, so that the gathered ones stay cached.
-_CHUNK_ENTRIES = 2048
+# Entries of u that one thread selects from at a time: they and their mask then stay
+# in the second-level cache (1 MiB of float32).
+_CHUNK_ENTRIES = 2**18
+# Codes whose gradient is computed at a time, so that what they gather stays cached.
+_CHUNK_CODES = 2048
 # Width of the column blocks of a square table; a block of 4096 rows is 2 MiB.
 BLOCK_WIDTH = 128
+
+with warnings.catch_warnings():
+    # torch tells once a process that its CSR tensors are in beta.
+    warnings.simplefilter("ignore", UserWarning)
+    torch.sparse_csr_tensor([0, 1], [0], [0.0], size=(1, 1), check_invariants=False)
 
 
 class Pattern:
@@ -361,8 +367,8 @@ def _sampled_step(grad, after, before, step):
     of_column = _block_address(after.columns, n_atoms, width)
     out = torch.empty_like(grad)
     # Atom by atom, the entries read one after another share one row of F.
-    for low in range(0, len(rows), _CHUNK_ENTRIES):
-        piece = slice(low, low + _CHUNK_ENTRIES)
+    for low in range(0, len(rows), _CHUNK_CODES):
+        piece = slice(low, low + _CHUNK_CODES)
         entries = torch.take(flat, of_atom[piece, None] + of_column[rows[piece]])
         out.view(-1)[order[piece]] = (entries * grad[rows[piece]]).sum(1)
     return out
@@ -420,17 +426,16 @@ class TopK:
 
     def __call__(self, u, k):
         """Columns of shape (n_rows, k), int64; ascending in each row on a CPU."""
-        n_groups = self._n_groups(u, k)
-        if n_groups is None:
+        if u.device.type != "cpu" or k == u.shape[1]:
             keys = u.abs() if self.signed else u
             columns = torch.topk(keys, k, sorted=False).indices
             return columns.sort(1).values if u.device.type == "cpu" else columns
         out = torch.empty(len(u), k, dtype=torch.int64)
+        n_groups = _n_groups(u.shape[1], k)
+        step = max(1, _CHUNK_ENTRIES // u.shape[1])
         pieces = [
-            (u_piece.numpy(), out_piece.numpy())
-            for u_piece, out_piece in zip(
-                u.split(_CHUNK_ROWS), out.split(_CHUNK_ROWS), strict=True
-            )
+            (u[low : low + step].numpy(), out[low : low + step].numpy())
+            for low in range(0, len(u), step)
         ]
         # numpy releases the interpreter lock in each of these passes.
         n_threads = min(torch.get_num_threads(), len(pieces))
@@ -447,22 +452,20 @@ class TopK:
                 pass
         return out
 
-    @staticmethod
-    def _n_groups(u, k):
-        """Number of column groups, or None where ``torch.topk`` serves better."""
-        if u.device.type != "cpu" or u.shape[1] < 512 or not u.is_contiguous():
-            return None
-        n_groups = 2 ** max(6, math.ceil(math.log2(5 * k)))
-        if u.shape[1] % n_groups or u.shape[1] < 4 * n_groups:
-            return None
-        return n_groups
+
+def _n_groups(n_atoms, k):
+    """Number of groups of columns: at least 5k, few enough to be worth it."""
+    n_groups = 2 ** math.ceil(math.log2(5 * k))
+    return n_groups if n_atoms % n_groups == 0 and n_atoms >= 4 * n_groups else n_atoms
 
 
 def _select(u, out, k, n_groups, signed):
     """Write the ascending columns of the k largest entries of each row of u."""
     n_rows, n_atoms = u.shape
     keys = np.abs(u) if signed else u
-    peak = keys.reshape(n_rows, -1, n_groups).max(axis=1)
+    peak = keys
+    if n_groups < n_atoms:
+        peak = keys.reshape(n_rows, -1, n_groups).max(axis=1)
     floor = np.partition(peak, n_groups - k, axis=1)[:, n_groups - k, None]
     candidates = np.flatnonzero(keys >= floor)
     ends = np.searchsorted(candidates, np.arange(1, n_rows + 1) * n_atoms)
