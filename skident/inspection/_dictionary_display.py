@@ -133,7 +133,8 @@ class DictionaryDisplay:
         indices = np.arange(len(components)) if order is None else np.asarray(order)
         if indices.ndim != 1 or indices.dtype.kind not in "iu":
             raise ValueError("order must be one-dimensional, of integers.")
-        if indices.min(initial=0) < 0 or indices.max(initial=0) >= len(components):
+        # An empty dictionary, such as that without a stable atom, is refused below.
+        if indices.min(initial=0) < 0 or indices.max(initial=-1) >= len(components):
             raise ValueError(
                 f"order must hold numbers of atoms in [0, {len(components)}), got "
                 f"{indices.min()} to {indices.max()}."

@@ -62,7 +62,7 @@ class StabilityDisplay:
         Parameters
         ----------
         estimator : fitted SAEStability
-            Its ``atom_stability_``, ``stable_`` and ``threshold`` are shown.
+            Its ``atom_stability_``, ``stable_`` and ``min_stability`` are shown.
         kind : {"curve", "hist"}, default="curve"
             See :meth:`plot`.
         ax : matplotlib Axes, default=None
@@ -76,7 +76,7 @@ class StabilityDisplay:
         display = cls(
             estimator.atom_stability_,
             stable=estimator.stable_,
-            threshold=estimator.threshold,
+            threshold=estimator.min_stability,
         )
         return display.plot(kind=kind, ax=ax)
 

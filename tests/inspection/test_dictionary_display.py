@@ -89,6 +89,8 @@ def test_errors_name_the_argument(plt, components):
     make = DictionaryDisplay.from_predictions
     with pytest.raises(ValueError, match="components must be two-dimensional"):
         DictionaryDisplay(components[0])
+    with pytest.raises(ValueError, match=r"not empty, got shape \(0, 6\)"):
+        make(components[:0])
     for shape in [(2, 2), (6,), (1, 2, 3, 1), (3, 1, 2)]:
         with pytest.raises(ValueError, match="image_shape must be"):
             make(components, image_shape=shape)

@@ -1,12 +1,16 @@
 """What the stability plot draws."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
+from skident.datasets import make_sparse_dictionary
+from skident.decomposition import IdentifiableSAE, SAEStability
+from skident.exceptions import IdentifiabilityWarning
 from skident.inspection import StabilityDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -22,8 +26,8 @@ def plt():
 
 
 class Fitted(BaseEstimator):
-    def __init__(self, threshold=0.9):
-        self.threshold = threshold
+    def __init__(self, min_stability=0.9):
+        self.min_stability = min_stability
 
     def fit(self):
         self.atom_stability_ = STABILITY
@@ -72,6 +76,20 @@ def test_from_estimator(plt):
     np.testing.assert_array_equal(display.stable, est.stable_)
     assert display.threshold == 0.9
     np.testing.assert_array_equal(display.ax_.lines[1].get_ydata(), [0.99, 0.95])
+
+
+def test_from_a_real_analysis(plt):
+    data = make_sparse_dictionary(400, 8, 12, 1, random_state=0)
+    sae = IdentifiableSAE(12, 1, learning_rate=0.01, max_epochs=2, batch_size=100)
+    with warnings.catch_warnings():
+        # The theorem's assumptions need not hold for what is only drawn here.
+        warnings.simplefilter("ignore", IdentifiabilityWarning)
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted = SAEStability(sae, n_fits=2, random_state=0).fit(data.X)
+    display = StabilityDisplay.from_estimator(fitted)
+    np.testing.assert_array_equal(display.stable, fitted.stable_)
+    assert display.threshold == fitted.min_stability
+    assert len(display.ax_.lines[0].get_ydata()) == 12
 
 
 def test_errors_name_the_argument(plt):
