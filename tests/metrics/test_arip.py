@@ -11,6 +11,7 @@ from scipy import sparse
 from skident.datasets import make_ambiguous_dictionary, make_sparse_dictionary
 from skident.metrics import AripReport, arip, arip_report, arip_statistics
 from skident.metrics import _arip as module
+from skident.metrics import _arip_supports
 
 
 def unit_rows(seed, n_components, n_features):
@@ -75,6 +76,7 @@ def test_chunks_do_not_matter(monkeypatch):
     args = data.X, data.dictionary, data.codes, S
     whole = arip_statistics(*args, random_state=0)
     monkeypatch.setattr(module, "_CHUNK_BYTES", 2000)
+    monkeypatch.setattr(_arip_supports, "_CHUNK_BYTES", 2000)
     parts = arip_statistics(*args, random_state=0)
     pd.testing.assert_frame_equal(parts.to_frame(), whole.to_frame(), rtol=1e-9)
 
