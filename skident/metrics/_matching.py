@@ -51,8 +51,8 @@ def match_atoms(dictionary_a, dictionary_b):
     -----
     Solved exactly as an assignment problem on absolute cosines: O(K^2) memory, 16 K^2
     bytes; O(K^3) time at worst, with K the larger number of atoms, and between one
-    and five seconds at K = 4096. An atom that is zero has cosine 0 with all others. The matching is
-    unique unless totals tie.
+    and five seconds at K = 4096. An atom that is zero has cosine 0 with all others.
+    The matching is unique unless totals tie.
 
     Examples
     --------

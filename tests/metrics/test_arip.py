@@ -9,9 +9,14 @@ import pytest
 from scipy import sparse
 
 from skident.datasets import make_ambiguous_dictionary, make_sparse_dictionary
-from skident.metrics import AripReport, arip, arip_report, arip_statistics
+from skident.metrics import (
+    AripReport,
+    _arip_supports,
+    arip,
+    arip_report,
+    arip_statistics,
+)
 from skident.metrics import _arip as module
-from skident.metrics import _arip_supports
 
 
 def unit_rows(seed, n_components, n_features):
