@@ -1,8 +1,6 @@
 """Sparse autoencoders whose dictionary and codes come back from run to run."""
 
 import copy
-import hashlib
-import json
 import warnings
 from numbers import Integral, Real
 from pathlib import Path
@@ -14,14 +12,19 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 
-from skident.metrics import arip_statistics
-from skident.metrics._arip import top_supports
+from skident.decomposition._identifiable_sae_report import (
+    MAX_SEED,
+    examine,
+    explained_variance,
+    plan_fit,
+    sizes,
+    warn_of_fit,
+)
 from skident.solvers import batched_omp
-from skident.utils import Assumption, IdentifiabilityReport, iterate
-from skident.utils._checkpoint import load_checkpoint, remove_checkpoint
+from skident.utils import iterate
+from skident.utils._checkpoint import remove_checkpoint
 from skident.utils._rows import scale_rows
 from skident.utils._shards import check_shards
 from skident.utils._sklearn import (
@@ -35,8 +38,6 @@ from skident.utils._sklearn import (
 
 _CHUNK_ROWS = 2048
 _REPORT_ROWS = 500
-_MAX_DEAD = 0.1
-_MAX_SEED = np.iinfo(np.int32).max
 
 
 class IdentifiableSAE(
@@ -363,8 +364,8 @@ class IdentifiableSAE(
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = copy.copy(self)
         shards = check_shards(fitted, X, reset=True)
-        fitted._resolve(shards.n_features)
-        seed, checkpoint, resumed = fitted._plan(shards)
+        fitted.n_components_, fitted.k_ = sizes(self, shards.n_features)
+        seed, checkpoint, resumed = plan_fit(fitted, shards)
         if not self.warm_start:
             fitted._forget()
         run = training.Run(fitted, shards, seed, checkpoint)
@@ -373,12 +374,14 @@ class IdentifiableSAE(
         run.train(iterate(self, run.epochs_left, X, y))
         fitted._collect(run)
         if run.held_out is not None:
-            fitted.validation_score_ = fitted._score([shards.read(run.held_out)])
+            fitted.validation_score_ = explained_variance(
+                fitted._inference(), [shards.read(run.held_out)]
+            )
         fitted._examine(shards.read(run.init_rows[:_REPORT_ROWS]))
         if checkpoint is not None:
             remove_checkpoint(checkpoint[0])
         self._become(fitted)
-        self._warn()
+        warn_of_fit(self)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -411,12 +414,12 @@ class IdentifiableSAE(
         fitted = copy.copy(self)
         shards = check_shards(fitted, X, reset=first)
         if first:
-            fitted._resolve(shards.n_features)
+            fitted.n_components_, fitted.k_ = sizes(self, shards.n_features)
         # Taken off, so that an interrupted call leaves no half-trained net behind.
         run = vars(self).pop("_run", None)
         resume = vars(self).pop("_resume", None)
         if run is None:
-            seed = check_random_state(self.random_state).randint(_MAX_SEED)
+            seed = check_random_state(self.random_state).randint(MAX_SEED)
             run = training.Run(fitted, shards, seed, streaming=True)
             if resume is not None:
                 run.restore(
@@ -429,7 +432,7 @@ class IdentifiableSAE(
         fitted._run = run
         self._become(fitted)
         if first:
-            self._warn()
+            warn_of_fit(self)
         return self
 
     def transform(self, X):
@@ -553,7 +556,8 @@ class IdentifiableSAE(
             most 1. Rows that are all equal score 1 if reproduced, else 0.
         """
         check_is_fitted(self)
-        return self._score(check_shards(self, X, reset=False).chunks(_CHUNK_ROWS))
+        blocks = check_shards(self, X, reset=False).chunks(_CHUNK_ROWS)
+        return explained_variance(self._inference(), blocks)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -573,48 +577,6 @@ class IdentifiableSAE(
         return state
 
     # --- fitting, step by step -------------------------------------------------------
-
-    def _resolve(self, n_features):
-        """Sizes that depend on the data."""
-        auto = self.n_components == "auto"
-        self.n_components_ = 4 * n_features if auto else int(self.n_components)
-        self.k_ = min(self.n_active, self.n_components_)
-        if self.k_ < self.n_active:
-            warnings.warn(
-                f"n_active={self.n_active} was clipped to the {self.k_} atoms of "
-                "n_components.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if self.n_components_ <= n_features:
-            warnings.warn(
-                f"The dictionary is not overcomplete: n_components={self.n_components_}"
-                f" atoms for {n_features} features.",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _plan(self, shards):
-        """Seed, (path, identity) of the checkpoint, and what it holds."""
-        seed = int(check_random_state(self.random_state).randint(_MAX_SEED))
-        if self.checkpoint_dir is None:
-            return seed, None, None
-        # What the result depends on. An unseeded fit may be resumed by any other.
-        ignored = {"checkpoint_dir", "verbose", "random_state", "sparse_output"}
-        facts = {k: repr(v) for k, v in self.get_params().items() if k not in ignored}
-        facts |= {
-            "net_params": repr(sorted(self.net_params or {})),
-            "rows": len(shards),
-        }
-        facts |= {"seed": None if self.random_state is None else seed}
-        some = shards.read(np.unique(np.linspace(0, len(shards) - 1, 64, dtype=int)))
-        facts |= {"sample": hashlib.sha256(some.tobytes()).hexdigest()}
-        name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        path = Path(self.checkpoint_dir) / f"{type(self).__name__}-{name[:16]}.npz"
-        saved = load_checkpoint(path)
-        if saved is not None:
-            seed = saved[1]["identity"]["seed"]
-        return seed, (path, {"seed": seed}), saved
 
     def _forget(self):
         """Drop what an earlier fit has learned."""
@@ -638,91 +600,11 @@ class IdentifiableSAE(
             delattr(self, name)
         vars(self).update(vars(fitted))
 
+    def _examine(self, rows):
+        """Test the theorem's assumptions on some rows."""
+        self.arip_, self.identifiability_ = examine(self, self._inference(), rows)
+
     def _inference(self):
         from skident.decomposition import _identifiable_sae_fit_net as training
 
         return training.Inference(self)
-
-    def _score(self, blocks):
-        inference = self._inference()
-        total, error, n_rows = 0.0, 0.0, 0
-        mean = np.zeros(len(self.intercept_))
-        for scaled, residual in inference.residuals(blocks):
-            n_rows += len(scaled)
-            mean += scaled.sum(axis=0, dtype=np.float64)
-            total += np.square(scaled, dtype=np.float64).sum()
-            error += np.square(residual, dtype=np.float64).sum()
-        spread = total - np.square(mean).sum() / n_rows
-        # Rounding of the two sums, when all rows are equal.
-        if spread <= 1e-12 * max(total, 1.0):
-            return float(error <= 1e-12 * max(total, 1.0))
-        return float(1.0 - error / spread)
-
-    def _examine(self, rows):
-        """Test the theorem's assumptions on some rows, and write the report."""
-        inference = self._inference()
-        u = np.concatenate(list(inference.pre_activations([rows])))
-        size = min(self.rip_multiplier * self.k_, self.n_components_)
-        report = arip_statistics(
-            scale_rows(rows, self.normalize)[0] - self.intercept_,
-            self.components_,
-            inference.codes([rows], len(rows)),
-            top_supports(u, size, positive=self.variant == "topk"),
-            n_active=self.k_,
-            norm_bound=None
-            if self.normalize is None
-            else 1.0 + float(np.linalg.norm(self.intercept_)),
-            random_state=0,
-        )
-        self.arip_ = report.arip_mean
-        dead = Assumption.at_most(
-            "no dead atoms",
-            "share of atoms that the last batches did not use",
-            float(self.dead_.mean()),
-            _MAX_DEAD,
-        )
-        self.identifiability_ = IdentifiabilityReport(
-            target="dictionary and codes",
-            up_to="one signed permutation of the atoms",
-            assumptions=(*report.assumptions(), dead),
-            notes=_notes(report),
-        )
-
-    def _warn(self):
-        n_dead = int(self.dead_.sum())
-        if self.n_steps_ <= self.warmup_steps:
-            warnings.warn(
-                f"Training ended after {self.n_steps_} steps, within warmup_steps="
-                f"{self.warmup_steps}: the codes say little. Increase max_epochs or "
-                "max_steps, or lower batch_size.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        elif n_dead > _MAX_DEAD * self.n_components_:
-            warnings.warn(
-                f"{n_dead} of {self.n_components_} atoms are dead: no row used them in "
-                f"the last {self.dead_window} batches (at most "
-                f"{_MAX_DEAD:.0%} is usual). Train for more steps, lower n_components, "
-                "or increase aux_weight.",
-                ConvergenceWarning,
-                stacklevel=3,
-            )
-        self.identifiability_.warn(self)
-
-
-def _notes(report):
-    notes = [
-        f"Mean aRIP {report.arip_mean:.3g}, where random atoms give "
-        f"{report.arip_floor:.3g}; reconstruction errors up to "
-        f"{report.residual_quantiles[-1]:.3g}."
-    ]
-    if report.theorem_holds is None:
-        notes.append(
-            "Whether the theorem's bound applies cannot be told from these data."
-        )
-    elif not report.theorem_holds:
-        notes.append(
-            "The theorem does not apply on these data. Whether atoms come back in "
-            "practice is measured by SAEStability."
-        )
-    return notes

@@ -1,0 +1,175 @@
+"""What a sparse autoencoder's fit starts from, and what is said of it afterwards."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+
+from skident.metrics import arip_statistics
+from skident.metrics._arip import top_supports
+from skident.utils import Assumption, IdentifiabilityReport
+from skident.utils._checkpoint import load_checkpoint
+from skident.utils._rows import scale_rows
+
+MAX_SEED = np.iinfo(np.int32).max
+_MAX_DEAD = 0.1
+
+
+def sizes(est, n_features):
+    """Number of atoms and nonzeros a code, for rows of ``n_features`` features."""
+    auto = est.n_components == "auto"
+    n_components = 4 * n_features if auto else int(est.n_components)
+    k = min(est.n_active, n_components)
+    if k < est.n_active:
+        warnings.warn(
+            f"n_active={est.n_active} was clipped to the {k} atoms of n_components.",
+            UserWarning,
+            stacklevel=4,
+        )
+    if n_components <= n_features:
+        warnings.warn(
+            f"The dictionary is not overcomplete: n_components={n_components} atoms for "
+            f"{n_features} features.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return n_components, k
+
+
+def plan_fit(est, shards):
+    """Seed of a fit, and the checkpoint that it writes and may go on from.
+
+    Parameters
+    ----------
+    est : IdentifiableSAE
+    shards : Shards
+
+    Returns
+    -------
+    seed : int
+    checkpoint : (Path, dict) or None
+        Where checkpoints go, and what is written with them.
+    saved : (dict of ndarray, dict) or None
+        What an interrupted fit of the same parameters and data has left.
+    """
+    seed = int(check_random_state(est.random_state).randint(MAX_SEED))
+    if est.checkpoint_dir is None:
+        return seed, None, None
+    # What the result depends on. An unseeded fit may be resumed by any other.
+    ignored = {"checkpoint_dir", "verbose", "random_state", "sparse_output"}
+    facts = {k: repr(v) for k, v in est.get_params().items() if k not in ignored}
+    facts |= {"net_params": repr(sorted(est.net_params or {})), "rows": len(shards)}
+    facts |= {"seed": None if est.random_state is None else seed}
+    some = shards.read(np.unique(np.linspace(0, len(shards) - 1, 64, dtype=int)))
+    facts |= {"sample": hashlib.sha256(some.tobytes()).hexdigest()}
+    name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    path = Path(est.checkpoint_dir) / f"{type(est).__name__}-{name[:16]}.npz"
+    saved = load_checkpoint(path)
+    if saved is not None:
+        seed = saved[1]["identity"]["seed"]
+    return seed, (path, {"seed": seed}), saved
+
+
+def explained_variance(inference, blocks):
+    """1 - FVU of the normalised rows of some blocks; see ``IdentifiableSAE.score``."""
+    total, error, n_rows, mean = 0.0, 0.0, 0, 0.0
+    for scaled, residual in inference.residuals(blocks):
+        n_rows += len(scaled)
+        mean = mean + scaled.sum(axis=0, dtype=np.float64)
+        total += np.square(scaled, dtype=np.float64).sum()
+        error += np.square(residual, dtype=np.float64).sum()
+    spread = total - np.square(mean).sum() / n_rows
+    # Rounding of float32 rows, when all of them are equal.
+    rounding = 1e-12 * max(total, 1.0)
+    if spread <= rounding:
+        return float(error <= rounding)
+    return float(1.0 - error / spread)
+
+
+def examine(est, inference, rows):
+    """Test the theorem's assumptions on some raw rows.
+
+    Parameters
+    ----------
+    est : IdentifiableSAE
+        With fitted weights.
+    inference : Inference
+        Its encoder.
+    rows : ndarray of shape (n_rows, n_features)
+
+    Returns
+    -------
+    arip : float
+        Mean over supports.
+    report : IdentifiabilityReport
+    """
+    u = np.concatenate(list(inference.pre_activations([rows])))
+    size = min(est.rip_multiplier * est.k_, est.n_components_)
+    norm_bound = None
+    if est.normalize is not None:
+        norm_bound = 1.0 + float(np.linalg.norm(est.intercept_))
+    report = arip_statistics(
+        scale_rows(rows, est.normalize)[0] - est.intercept_,
+        est.components_,
+        inference.codes([rows], len(rows)),
+        top_supports(u, size, positive=est.variant == "topk"),
+        n_active=est.k_,
+        norm_bound=norm_bound,
+        random_state=0,
+    )
+    dead = Assumption.at_most(
+        "no dead atoms",
+        "share of atoms that the last batches did not use",
+        float(est.dead_.mean()),
+        _MAX_DEAD,
+    )
+    return report.arip_mean, IdentifiabilityReport(
+        target="dictionary and codes",
+        up_to="one signed permutation of the atoms",
+        assumptions=(*report.assumptions(), dead),
+        notes=_notes(report),
+    )
+
+
+def _notes(report):
+    notes = [
+        f"Mean aRIP {report.arip_mean:.3g}, where random atoms give "
+        f"{report.arip_floor:.3g}; reconstruction errors up to "
+        f"{report.residual_quantiles[-1]:.3g}."
+    ]
+    if report.theorem_holds is None:
+        notes.append(
+            "Whether the theorem's bound applies cannot be told from these data."
+        )
+    elif not report.theorem_holds:
+        notes.append(
+            "The theorem does not apply on these data. Whether atoms come back in "
+            "practice is measured by SAEStability."
+        )
+    return notes
+
+
+def warn_of_fit(est):
+    """Warn of a fit that was too short, left atoms dead or broke an assumption."""
+    n_dead = int(est.dead_.sum())
+    if est.n_steps_ <= est.warmup_steps:
+        warnings.warn(
+            f"Training ended after {est.n_steps_} steps, within warmup_steps="
+            f"{est.warmup_steps}: the codes say little. Increase max_epochs or "
+            "max_steps, or lower batch_size.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    elif n_dead > _MAX_DEAD * est.n_components_:
+        warnings.warn(
+            f"{n_dead} of {est.n_components_} atoms are dead: no row used them in the "
+            f"last {est.dead_window} batches; up to {_MAX_DEAD:.0%} is usual. Train "
+            "for more steps, lower n_components, or increase aux_weight.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    est.identifiability_.warn(est)
