@@ -119,7 +119,7 @@ doc: $(STAMP)-doc ## build the documentation; the gallery runs the examples
 	@$(SPHINX)
 	@echo "doc/_build/html/index.html"
 
-bench: $(STAMP)-test ## run every benchmark
+bench: $(STAMP)-test $(STAMP)-examples ## run every benchmark
 	@for script in benchmarks/*.py; do \
 		echo "== $$script"; $(PY) $$script || exit 1; \
 	done
