@@ -1,7 +1,6 @@
 """Sparse autoencoders whose dictionary and codes come back from run to run."""
 
 import copy
-import warnings
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -172,7 +171,6 @@ class IdentifiableSAE(
     See Also
     --------
     SAEStability : Refits over seeds and tells which atoms come back.
-    skident.metrics.arip_report : The dictionary's conditioning in detail.
 
     Notes
     -----
@@ -189,12 +187,10 @@ class IdentifiableSAE(
     for all the rest; "isae_me" adds O(b k K) for each further encoder step. Memory is
     O(N K + b K), plus K^2 for a full step matrix, thrice for the optimiser.
 
-    Under ``torchrun``, in an initialised process group, every process is given the
-    same ``X`` and trains on its part of each batch, ``batch_size`` rows; gradients and
-    batch statistics are averaged. ``partial_fit`` takes the rows in their order, at a
-    constant learning rate after warm-up; after ``fit`` it starts a new optimiser from
-    the fitted weights. float16 and float32 memory maps, and lists of arrays, are read
-    in pieces.
+    In an initialised process group (``torchrun``) every process is given the same
+    ``X`` and trains on its ``batch_size`` rows of each batch; gradients and batch
+    statistics are averaged. After ``fit``, ``partial_fit`` starts a new optimiser
+    from the fitted weights.
 
     References
     ----------
@@ -403,10 +399,6 @@ class IdentifiableSAE(
         -------
         self : IdentifiableSAE
 
-        Raises
-        ------
-        ValueError, FloatingPointError
-            As in :meth:`fit`.
         """
         from skident.decomposition import _identifiable_sae_fit_net as training
 
@@ -473,8 +465,7 @@ class IdentifiableSAE(
     def oracle_transform(self, X, k=None):
         """Codes by orthogonal matching pursuit on the fitted dictionary.
 
-        They tell a bad encoder (these codes are stable, those of ``transform`` are
-        not) from a bad dictionary.
+        If these are stable and those of ``transform`` are not, the encoder is at fault.
 
         Parameters
         ----------

@@ -277,7 +277,7 @@ class SparseAutoencoder(nn.Module):
             "reconstruction": mean_over_world(residual.square().mean())
             / self.loss_scale,
             "rip": zero if codes.upper is None else self._isometry(codes),
-            "aux": self._revive(x, codes, residual.detach(), dead),
+            "aux": self._revive(x, codes, -residual.detach(), dead),
             "l1": mean_over_world(codes.values.abs().mean()),
         }
 

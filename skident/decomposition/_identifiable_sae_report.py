@@ -32,8 +32,8 @@ def sizes(est, n_features):
         )
     if n_components <= n_features:
         warnings.warn(
-            f"The dictionary is not overcomplete: n_components={n_components} atoms for "
-            f"{n_features} features.",
+            f"The dictionary is not overcomplete: n_components={n_components} atoms "
+            f"for {n_features} features.",
             UserWarning,
             stacklevel=4,
         )
