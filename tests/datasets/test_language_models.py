@@ -105,6 +105,7 @@ class TestSmolLM2:
         # One rounding to float16, and float32 sums in another order through ten
         # blocks, on a stream whose largest entries are of the order of 100.
         np.testing.assert_allclose(acts.X, expected, rtol=2.0**-11, atol=1e-2)
+        assert acts.model_name == "SmolLM2-135M-Instruct"
         assert "".join(acts.tokens[acts.text_index == 0]) == " bee makes honey."
 
     def test_first_token_is_an_outlier(self, lm):
