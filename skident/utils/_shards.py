@@ -81,7 +81,10 @@ class Shards:
             row_bytes = self.n_features * part.dtype.itemsize
             with open(path, "rb", buffering=0) as stream:
                 stream.seek(offset + first * row_bytes)
-                got = stream.readinto(memoryview(block).cast("B"))
+                left, got = memoryview(block).cast("B"), 0
+                # A read may give less than is there: over 2 GiB, or interrupted.
+                while n_bytes := stream.readinto(left[got:]):
+                    got += n_bytes
             self._check_length(
                 index, path, first * row_bytes + got, part, first + count
             )
@@ -185,15 +188,18 @@ def check_shards(estimator, X, *, reset) -> Shards:
                 "All shards of X must have the same number of features: shard 0 has "
                 f"{widths[0]}, shard {odd} has {widths[odd]}."
             )
-        parts = [part for part in parts if len(part)] or parts[:1]
     else:
         parts = [X]
-    if all(_is_stored(part) for part in parts):
-        # One row tells scikit-learn the width; the rest is not touched.
-        head = np.array(parts[0][:1])
-        head[~np.isfinite(head)] = 0.0
+    # Shards may be empty, but not all of them.
+    n_least = 0 if len(parts) > 1 and any(len(part) for part in parts) else 1
+    if all(_is_stored(part) for part in parts) and len(parts[0]) >= n_least:
+        # Files are known to be whole from here on: touching a page that is missing
+        # would kill the process.
+        shards = Shards(parts)
+        # A row of that width tells scikit-learn all; none of the data is touched.
+        head = np.zeros_like(parts[0], shape=(1, shards.n_features), subok=False)
         validate_data(estimator, head, reset=reset, dtype=[np.float32, np.float64])
-        return _with_memory_checked(Shards(parts))
+        return _with_memory_checked(shards)
     parts = [
         validate_data(
             estimator,
@@ -201,6 +207,7 @@ def check_shards(estimator, X, *, reset) -> Shards:
             reset=reset and i == 0,
             dtype=[np.float32, np.float64],
             ensure_all_finite=False,
+            ensure_min_samples=n_least,
         )
         for i, part in enumerate(parts)
     ]
@@ -231,7 +238,7 @@ def _is_stored(part):
     return (
         isinstance(part, np.ndarray)
         and part.ndim == 2
-        and part.size > 0
+        and part.shape[1] > 0
         and part.dtype in _STORED
     )
 
@@ -338,7 +345,7 @@ class RowStream:
         return order, self.shards.read(rows)
 
     def _loaded(self, epoch, windows):
-        if len(windows) == 1 or self.shards.in_memory is not None:
+        if len(windows) < 2 or self.shards.in_memory is not None:
             for window in windows:
                 yield self._load(epoch, *window)
             return
