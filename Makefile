@@ -12,6 +12,7 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PIP_INSTALL := -m pip install -qq --no-input --disable-pip-version-check -c requirements/constraints.txt
 TORCH := $(shell grep '^torch==' requirements/constraints.txt)
+# Small arrays gain nothing from threads, and lose much where cores are shared.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest -n $(N) --maxprocesses 8
 SPHINX := $(PY) -m sphinx -W --keep-going -b html doc doc/_build/html
@@ -80,7 +81,7 @@ install-floor: $(VENV_FLOOR)/.installed ## .venv-floor with the oldest supported
 # -- use ---------------------------------------------------------------------
 demo: $(STAMP)-core ## run examples/quickstart.py
 	@echo "== running examples/quickstart.py"
-	@$(PY) examples/quickstart.py
+	@$(ONE_THREAD) $(PY) examples/quickstart.py
 
 # -- checks ------------------------------------------------------------------
 # pytest exits with 5 where no test has the mark; that is no failure.
