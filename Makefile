@@ -15,7 +15,8 @@ TORCH := $(shell grep '^torch==' requirements/constraints.txt)
 # Small arrays gain nothing from threads, and lose much where cores are shared.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 PYTEST := $(ONE_THREAD) $(PY) -m pytest -n $(N) --maxprocesses 8
-SPHINX := $(PY) -m sphinx -W --keep-going -b html doc doc/_build/html
+# -E: a page that was read before would keep its warnings to itself.
+SPHINX := $(PY) -m sphinx -E -W --keep-going -b html doc doc/_build/html
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-all test-gpu test-floor lint format doc bench clean \
