@@ -1,6 +1,7 @@
 """Checkpoints that are either whole or absent."""
 
 import contextlib
+import glob
 import json
 import os
 import zipfile
@@ -38,7 +39,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
     """
     try:
         # Reading an entry of the archive checks its CRC.
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         meta = json.loads(arrays.pop("__meta__").tobytes())
     except FileNotFoundError:
@@ -51,6 +52,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict] | None:
 
 
 def remove_checkpoint(path: Path) -> None:
-    """Delete a checkpoint, if it is there."""
+    """Delete a checkpoint, if it is there, and what killed writers left of others."""
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        part.unlink(missing_ok=True)
