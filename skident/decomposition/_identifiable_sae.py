@@ -1,6 +1,5 @@
 """Sparse autoencoders whose dictionary and codes come back from run to run."""
 
-import copy
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from sklearn.utils import check_array, check_random_state
 
 from skident.decomposition._identifiable_sae_report import (
     MAX_SEED,
+    check_start,
     examine,
     explained_variance,
     plan_fit,
@@ -342,7 +342,8 @@ class IdentifiableSAE(
         ------
         ValueError
             If ``X`` is malformed or not finite (naming row and shard), if shards
-            differ in width or are cut short, or if a checkpoint is damaged.
+            differ in width or are cut short, if a checkpoint is damaged, or if the
+            weights of a warm start have other shapes.
         FloatingPointError
             If the loss is no longer finite.
 
@@ -358,12 +359,11 @@ class IdentifiableSAE(
         from skident.decomposition import _identifiable_sae_fit_net as training
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
-        fitted = copy.copy(self)
+        fitted = self._copy(learned=self.warm_start)
         shards = check_shards(fitted, X, reset=True)
         fitted.n_components_, fitted.k_ = sizes(self, shards.n_features)
+        check_start(fitted, shards.n_features)
         seed, checkpoint, resumed = plan_fit(fitted, shards)
-        if not self.warm_start:
-            fitted._forget()
         run = training.Run(fitted, shards, seed, checkpoint)
         if resumed is not None:
             run.restore(*resumed)
@@ -403,7 +403,7 @@ class IdentifiableSAE(
         from skident.decomposition import _identifiable_sae_fit_net as training
 
         first = not _is_fitted(self)
-        fitted = copy.copy(self)
+        fitted = self._copy(learned=True)
         shards = check_shards(fitted, X, reset=first)
         if first:
             fitted.n_components_, fitted.k_ = sizes(self, shards.n_features)
@@ -417,6 +417,8 @@ class IdentifiableSAE(
                 run.restore(
                     resume, {"n_steps": fitted.n_steps_, "epoch": 0, "batch": 0}
                 )
+        # The first call may have had fewer rows than a batch.
+        run.batch_size = self.batch_size
         run.feed_in_order(shards)
         run.train(range(1))
         fitted._collect(run)
@@ -561,7 +563,7 @@ class IdentifiableSAE(
 
     def __getstate__(self):
         # A live net neither pickles nor loads where its device is missing.
-        state = super().__getstate__()
+        state = dict(super().__getstate__())
         run = state.pop("_run", None)
         if run is not None:
             state["_resume"] = run.state()[0]
@@ -569,16 +571,13 @@ class IdentifiableSAE(
 
     # --- fitting, step by step -------------------------------------------------------
 
-    def _forget(self):
-        """Drop what an earlier fit has learned."""
-        for name in [name for name in vars(self) if name.endswith("_")]:
-            if name not in (
-                "n_features_in_",
-                "feature_names_in_",
-                "n_components_",
-                "k_",
-            ):
-                delattr(self, name)
+    def _copy(self, *, learned):
+        """A shallow copy without a training net, with or without what was learned."""
+        fitted = object.__new__(type(self))
+        for name, value in vars(self).items():
+            if name not in ("_run", "_resume") and (learned or name[-1] != "_"):
+                vars(fitted)[name] = value
+        return fitted
 
     def _collect(self, run):
         """Take over what a run has learned."""

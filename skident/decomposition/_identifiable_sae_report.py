@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from numbers import Number
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,29 @@ def sizes(est, n_features):
     return n_components, k
 
 
+def check_start(est, n_features):
+    """Raise ``ValueError`` if the weights to start from are not of the sizes wanted."""
+    if not hasattr(est, "components_"):
+        return
+    steps = est.n_encode_steps if est.variant == "isae_me" else 1
+    wanted = {"components_": (est.n_components_, n_features), "step_factor_": None}
+    if steps > 1 and est.step_rank is None:
+        wanted["step_factor_"] = (est.n_components_, est.n_components_)
+    elif steps > 1:
+        wanted["step_factor_"] = ((est.n_components_, est.step_rank),) * 2
+    for name, shape in wanted.items():
+        given = getattr(est, name)
+        if isinstance(given, tuple):
+            given = tuple(factor.shape for factor in given)
+        elif given is not None:
+            given = given.shape
+        if given != shape:
+            raise ValueError(
+                f"With warm_start=True, {name} of the previous fit must have shape "
+                f"{shape} for these parameters and data; got {given}."
+            )
+
+
 def plan_fit(est, shards):
     """Seed of a fit, and the checkpoint that it writes and may go on from.
 
@@ -59,11 +83,17 @@ def plan_fit(est, shards):
     seed = int(check_random_state(est.random_state).randint(MAX_SEED))
     if est.checkpoint_dir is None:
         return seed, None, None
+    from skident.utils._torch import world
+
     # What the result depends on. An unseeded fit may be resumed by any other.
     ignored = {"checkpoint_dir", "verbose", "random_state", "sparse_output"}
     facts = {k: repr(v) for k, v in est.get_params().items() if k not in ignored}
-    facts |= {"net_params": repr(sorted(est.net_params or {})), "rows": len(shards)}
+    facts |= {"net_params": _describe(est.net_params), "rows": len(shards)}
     facts |= {"seed": None if est.random_state is None else seed}
+    # Positions in the stream of rows are those of so many processes.
+    facts |= {"processes": world()[1]}
+    if hasattr(est, "components_"):
+        facts |= {"start": hashlib.sha256(est.components_.tobytes()).hexdigest()}
     some = shards.read(np.unique(np.linspace(0, len(shards) - 1, 64, dtype=int)))
     facts |= {"sample": hashlib.sha256(some.tobytes()).hexdigest()}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -72,6 +102,17 @@ def plan_fit(est, shards):
     if saved is not None:
         seed = saved[1]["identity"]["seed"]
     return seed, (path, {"seed": seed}), saved
+
+
+def _describe(value):
+    """Text of a setting that is the same in another process."""
+    if isinstance(value, dict):
+        return str(sorted((str(k), _describe(v)) for k, v in value.items()))
+    if isinstance(value, list | tuple):
+        return str([_describe(v) for v in value])
+    plain = value is None or isinstance(value, str | Number)
+    # The address in an object's repr changes from run to run.
+    return repr(value) if plain else getattr(value, "__name__", type(value).__name__)
 
 
 def explained_variance(inference, blocks):
