@@ -330,6 +330,18 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.get_feature_names_out(input_features)[self.stable_]
 
+    def __getstate__(self):
+        # skops knows arrays and our own types, not pandas.
+        state = dict(super().__getstate__())
+        if "pairwise_" in state:
+            state["pairwise_"] = {k: v.to_numpy() for k, v in self.pairwise_.items()}
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "pairwise_" in state:
+            self.pairwise_ = pd.DataFrame(state["pairwise_"])
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float32"]
