@@ -13,7 +13,6 @@ from skident.decomposition._identifiable_sae_net import (
     normalise_rows,
 )
 from skident.solvers import geometric_median
-from skident.solvers._topk_torch import gather_sum
 from skident.utils._checkpoint import save_checkpoint
 from skident.utils._shards import RowStream
 from skident.utils._torch import (
@@ -188,7 +187,7 @@ class Run:
         self.init_rows = shards.sample(est.bias_init_samples, rng)
         fresh = not hasattr(est, "components_")
         with seeded(seed, device):
-            module = new_module(est, shards.n_features).to(device)
+            module = new_module(est, shards.n_features, device)
             if fresh:
                 rows = torch.from_numpy(shards.read(self.init_rows)).float()
                 module.initialise(*_start(est, normalise_rows(rows, est.normalize)[0]))
@@ -228,16 +227,16 @@ class Run:
     def results(self):
         """Fitted attributes, by name, as arrays of their own."""
         module = self.net.module_
-        step = module.get_step()
+        atoms, encoder, bias, step = module.get_weights()
         if step is not None:
             step = tuple(map(_array, step)) if isinstance(step, tuple) else _array(step)
         uses = _array(module.uses.sum(0, dtype=torch.int64))
         log = log_array(self.net).astype(np.float64)
         per_epoch = self.feed.stream.n_batches
         return {
-            "components_": _array(module.dictionary),
-            "encoder_": _array(module.encoder),
-            "intercept_": _array(module.bias),
+            "components_": _array(atoms),
+            "encoder_": _array(encoder),
+            "intercept_": _array(bias),
             "step_factor_": step,
             "mse_scale_": float(module.loss_scale),
             "activation_frequency_": uses / max(1, int(module.rows_seen.sum())),
@@ -251,8 +250,8 @@ def _array(tensor):
     return tensor.detach().cpu().numpy().copy()
 
 
-def new_module(est, n_features):
-    """Module of an estimator's sizes, its weights not set."""
+def new_module(est, n_features, device):
+    """Module of an estimator's sizes on a device, its weights not set."""
     variant = est.variant
     with_rip = variant in ("isae", "isae_me") and est.rip_weight > 0
     return SparseAutoencoder(
@@ -266,21 +265,19 @@ def new_module(est, n_features):
         aux_k=est.aux_k or max(1, n_features // 2),
         dead_window=est.dead_window,
         normalize=est.normalize,
-    )
+        device=device,
+    ).to(device)
 
 
-@torch.no_grad()
 def load_weights(module, est):
     """Copy an estimator's fitted weights into a module."""
-    module.dictionary.copy_(torch.tensor(est.components_))
-    module.encoder.copy_(torch.tensor(est.encoder_))
-    module.bias.copy_(torch.tensor(est.intercept_))
+    step = est.step_factor_
+    if step is not None:
+        whole = not isinstance(step, tuple)
+        step = torch.tensor(step) if whole else tuple(map(torch.tensor, step))
+    weights = (est.components_, est.encoder_, est.intercept_)
+    module.set_weights(*map(torch.tensor, weights), step)
     module.loss_scale.fill_(est.mse_scale_)
-    if isinstance(est.step_factor_, tuple):
-        module.step.copy_(torch.tensor(est.step_factor_[0]))
-        module.step_right.copy_(torch.tensor(est.step_factor_[1]))
-    elif est.step_factor_ is not None:
-        module.set_step(torch.tensor(est.step_factor_, device=module.step.device))
 
 
 def _start(est, rows):
@@ -347,7 +344,7 @@ class Inference:
     def __init__(self, est):
         self.est = est
         self.device = resolve_device(est.device)
-        self.module = new_module(est, est.components_.shape[1]).to(self.device).eval()
+        self.module = new_module(est, est.components_.shape[1], self.device).eval()
         load_weights(self.module, est)
 
     def _encoded(self, blocks):
@@ -394,8 +391,7 @@ class Inference:
         module = self.module
         for scaled, codes in self._encoded(blocks):
             with torch.inference_mode():
-                made = gather_sum(codes.values, module.dictionary, codes.pattern)
-                residual = scaled - made - module.bias
+                residual = scaled - module.decode(codes.values, codes.pattern)
             yield scaled.cpu().numpy(), residual.cpu().numpy()
 
 

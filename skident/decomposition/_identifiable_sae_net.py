@@ -7,13 +7,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from skident.solvers._topk_torch import (
-    BLOCK_WIDTH,
     Pattern,
     TopK,
+    block_width,
     encode,
+    from_blocks,
     gather_sum,
     sampled_dot,
     step_encode,
+    sum_of_squares,
+    to_blocks,
 )
 from skident.utils._torch import mean_over_world, world
 
@@ -36,18 +39,35 @@ def normalise_rows(x, how):
     shift, scale = x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
     if how is None:
         return x, shift, scale
-    # Divided by the largest magnitude first, no norm overflows or underflows.
-    peak = x.abs().amax(1, keepdim=True)
-    x = x / torch.where(peak > 0, peak, 1.0)
-    if how == "center_l2":
-        mean = x.mean(1, keepdim=True)
-        x = x - mean
-        shift = mean * peak
+    limits = torch.finfo(x.dtype)
+    centre = how == "center_l2"
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    # A constant row of magnitude one is centred to rounding errors, not to zeros.
-    flat = norm <= 4 * torch.finfo(x.dtype).eps * x.shape[1] ** 0.5
-    norm = torch.where(flat, 0.0, norm)
-    return torch.where(flat, 0.0, x / torch.where(flat, 1.0, norm)), shift, norm * peak
+    if not _is_safe(norm, limits):
+        # Divided by its largest magnitude first, no row overflows or underflows.
+        peak = x.abs().amax(1, keepdim=True)
+        x = x / torch.where(peak > 0, peak, 1.0)
+        scaled, shift, scale = normalise_rows(x, how)
+        return scaled, shift * peak, scale * peak
+    flat = norm == 0
+    if centre:
+        shift = x.mean(1, keepdim=True)
+        x = x - shift
+        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
+        # A constant row is centred to rounding errors, not to zeros.
+        flat = norm <= 4 * limits.eps * x.shape[1] ** 0.5 * shift.abs()
+    if flat.any():
+        x = torch.where(flat, 0.0, x)
+        norm = torch.where(flat, 0.0, norm)
+    return x / torch.where(flat, 1.0, norm), shift, norm
+
+
+def _is_safe(norm, limits):
+    """Whether squares of rows of these norms neither overflow nor lose digits."""
+    low, high = norm.aminmax()
+    return (
+        low == high == 0
+        or float(norm[norm > 0].min()) > (limits.tiny / limits.eps) ** 0.5
+    ) and float(high) < limits.max**0.5
 
 
 class Codes(NamedTuple):
@@ -83,6 +103,20 @@ class SparseAutoencoder(nn.Module):
         Rank of the step matrix's learned part; None for full.
     aux_k, dead_window : int
     normalize : {"center_l2", "l2", None}
+    device : str
+        Where the module will stand.
+
+    Attributes
+    ----------
+    dictionary : Parameter of shape (n_blocks, n_components, width)
+        Atoms, in column blocks.
+    encoder : Parameter of shape (n_components, n_features)
+    bias : Parameter of shape (n_features,)
+    step : Parameter or None
+        Learned part F of the step matrix I - F, in column blocks; with a
+        ``step_rank``, the left factor of F, in one block.
+    step_right : Parameter or None
+        The right factor, in one block.
     """
 
     def __init__(
@@ -98,6 +132,7 @@ class SparseAutoencoder(nn.Module):
         aux_k=1,
         dead_window=64,
         normalize="center_l2",
+        device="cpu",
     ):
         super().__init__()
         self.n_active = n_active
@@ -107,18 +142,21 @@ class SparseAutoencoder(nn.Module):
         self.normalize = normalize
         self.positive = variant == "topk"
         self.select = TopK(signed=not self.positive)
-        self.dictionary = nn.Parameter(torch.empty(n_components, n_features))
+        self.width = block_width(n_components, n_features, device)
+        self.dictionary = nn.Parameter(
+            torch.empty(n_features // self.width, n_components, self.width)
+        )
         self.encoder = nn.Parameter(torch.empty(n_components, n_features))
         self.bias = nn.Parameter(torch.zeros(n_features))
         self.step, self.step_right = None, None
         if n_encode_steps > 1 and step_rank is None:
-            width = BLOCK_WIDTH if n_components % BLOCK_WIDTH == 0 else n_components
+            width = block_width(n_components, n_components, device)
             self.step = nn.Parameter(
                 torch.empty(n_components // width, n_components, width)
             )
         elif n_encode_steps > 1:
-            self.step = nn.Parameter(torch.empty(n_components, step_rank))
-            self.step_right = nn.Parameter(torch.empty(n_components, step_rank))
+            self.step = nn.Parameter(torch.empty(1, n_components, step_rank))
+            self.step_right = nn.Parameter(torch.empty(1, n_components, step_rank))
         self.register_buffer("loss_scale", torch.ones(()))
         # Uses of each atom in each of the last batches; zero before the first one.
         self.register_buffer(
@@ -134,44 +172,53 @@ class SparseAutoencoder(nn.Module):
     @torch.no_grad()
     def initialise(self, bias, loss_scale):
         """Draw the dictionary; start the encoder and the step matrix from it."""
-        self.dictionary.copy_(F.normalize(torch.randn_like(self.dictionary), dim=1))
-        self.encoder.copy_(self.dictionary)
-        self.bias.copy_(bias)
-        self.loss_scale.fill_(loss_scale)
+        atoms = F.normalize(torch.randn_like(self.encoder), dim=1)
+        step = None
         if self.step is not None:
-            # Gram / (1.1 lambda_max), from the small side's singular values.
-            atoms = self.dictionary
-            top = torch.linalg.matrix_norm(atoms.double(), 2).item() ** 2
+            # Gram / (1.1 lambda_max).
+            u, s, _ = torch.linalg.svd(atoms, full_matrices=False)
+            root = u * (s / (1.1**0.5 * s[0]))
             if self.step_right is None:
-                self.set_step(atoms @ atoms.t() / (1.1 * top))
+                step = root @ root.t()
             else:
-                u, s, _ = torch.linalg.svd(atoms, full_matrices=False)
-                r = min(self.step.shape[1], len(s))
-                root = u[:, :r] * s[:r] / (1.1 * top) ** 0.5
-                for part in (self.step, self.step_right):
-                    part.zero_()
-                    part[:, :r] = root
+                rank = self.step.shape[2]
+                root = F.pad(root, (0, max(0, rank - len(s))))[:, :rank]
+                step = root, root
+        self.set_weights(atoms, atoms, bias, step)
+        self.loss_scale.fill_(loss_scale)
 
     @torch.no_grad()
-    def set_step(self, matrix):
-        """Store a full step matrix in column blocks."""
-        n_blocks, n_atoms, width = self.step.shape
-        self.step.copy_(matrix.view(n_atoms, n_blocks, width).transpose(0, 1))
-
-    def get_step(self):
-        """The step matrix F, or its two factors; None for a single-step encoder."""
-        if self.step is None:
-            return None
+    def set_weights(self, atoms, encoder, bias, step):
+        """Take over weights given whole, as :meth:`get_weights` gives them."""
+        self.dictionary.copy_(to_blocks(atoms, self.width))
+        self.encoder.copy_(encoder)
+        self.bias.copy_(bias)
         if self.step_right is not None:
-            return self.step.detach(), self.step_right.detach()
-        n_atoms = self.step.shape[1]
-        return self.step.detach().transpose(0, 1).reshape(n_atoms, n_atoms)
+            self.step[0].copy_(step[0])
+            self.step_right[0].copy_(step[1])
+        elif self.step is not None:
+            self.step.copy_(to_blocks(step, self.step.shape[2]))
+
+    def get_weights(self):
+        """Atoms, encoder, bias, and step matrix F, its two factors or None."""
+        step = None
+        if self.step_right is not None:
+            step = self.step[0].detach(), self.step_right[0].detach()
+        elif self.step is not None:
+            step = from_blocks(self.step.detach())
+        atoms = from_blocks(self.dictionary.detach())
+        return atoms, self.encoder.detach(), self.bias.detach(), step
 
     @torch.no_grad()
     def normalise_atoms(self):
         """Project the dictionary's atoms to unit norm."""
-        norms = torch.linalg.vector_norm(self.dictionary, dim=1, keepdim=True)
+        norms = torch.linalg.vector_norm(self.dictionary, dim=2, keepdim=True)
+        norms = torch.linalg.vector_norm(norms, dim=0, keepdim=True)
         self.dictionary.div_(torch.where(norms > 0, norms, 1.0))
+
+    def decode(self, values, pattern):
+        """Rows that codes stand for, of shape (n_rows, n_features)."""
+        return from_blocks(gather_sum(values, self.dictionary, pattern)) + self.bias
 
     def _buffer(self, name, rows):
         """Scratch of shape (n_rows, n_atoms), kept: a fresh one costs page faults."""
@@ -189,6 +236,7 @@ class SparseAutoencoder(nn.Module):
     def encode(self, x):
         """:class:`Codes` of normalised rows, of shape (n_rows, n_features)."""
         centred, u0 = self._product(x)
+        centred = to_blocks(centred, self.width)
         if self.n_encode_steps == 1:
             pattern, upper = self._supports(u0)
             values = encode(
@@ -241,7 +289,7 @@ class SparseAutoencoder(nn.Module):
             self.n_active,
             self.n_encode_steps,
             self.select,
-            self._buffer("work", centred),
+            self._buffer("work", u0),
         )
 
     def _encode_steps_low_rank(self, u0, centred):
@@ -252,7 +300,7 @@ class SparseAutoencoder(nn.Module):
             low = gather_sum(before, self.step, pattern_before)
             dense = torch.zeros_like(u0).scatter(1, pattern_before.columns, before)
             with torch.no_grad():
-                u = u0 + dense - low @ self.step_right.t()
+                u = u0 + dense - low[0] @ self.step_right[0].t()
             pattern = self._pattern(u, self.n_active)
             values = (
                 encode(u0, centred, self.encoder, self.bias, pattern)
@@ -270,14 +318,14 @@ class SparseAutoencoder(nn.Module):
             self.normalise_atoms()
         codes = self.encode(x)
         decoded = gather_sum(codes.values, self.dictionary, codes.pattern)
-        residual = decoded + (self.bias - x)
+        residual = to_blocks(x - self.bias, self.width) - decoded
         dead = self._count_uses(codes)
-        zero = residual.new_zeros(())
+        zero = x.new_zeros(())
+        error = mean_over_world(sum_of_squares(residual) / x.numel())
         return {
-            "reconstruction": mean_over_world(residual.square().mean())
-            / self.loss_scale,
+            "reconstruction": error / self.loss_scale,
             "rip": zero if codes.upper is None else self._isometry(codes),
-            "aux": self._revive(x, codes, -residual.detach(), dead),
+            "aux": self._revive(x, codes, residual.detach(), dead),
             "l1": mean_over_world(codes.values.abs().mean()),
         }
 
@@ -291,8 +339,8 @@ class SparseAutoencoder(nn.Module):
         image = gather_sum(noise, self.dictionary, upper)
         back = kept * sampled_dot(image, self.dictionary, upper)
         size = mean_over_world(kept.sum() / len(kept))
-        h = mean_over_world(image.square().sum() / len(kept))
-        h2 = mean_over_world(back.square().sum() / len(kept))
+        h = mean_over_world(sum_of_squares(image) / len(kept))
+        h2 = mean_over_world(sum_of_squares(back) / len(kept))
         return size * h2 / h.square() - 1.0 if size > 0 else h * 0.0
 
     def _draw(self, shape, like):
@@ -309,8 +357,10 @@ class SparseAutoencoder(nn.Module):
         """Count the batch's nonzero codes; return the atoms that are dead now."""
         if not self.training:
             return None
-        used = codes.pattern.columns[codes.values != 0]
-        counts = torch.bincount(used, minlength=self.uses.shape[1])
+        counts = codes.pattern.by_atom()[1].diff()
+        if not codes.values.all():
+            used = codes.pattern.columns[codes.values != 0]
+            counts = torch.bincount(used, minlength=self.uses.shape[1])
         rows = torch.tensor(len(codes.values), device=counts.device)
         if world()[1] > 1:
             torch.distributed.all_reduce(counts)
@@ -332,7 +382,8 @@ class SparseAutoencoder(nn.Module):
         if len(dead) > self.aux_k:
             top = torch.topk(pre.abs(), self.aux_k, sorted=False).indices
             pre = torch.zeros_like(pre).scatter(1, top, pre.gather(1, top))
-        explained = pre @ self.dictionary[dead]
+        explained = pre @ from_blocks(self.dictionary[:, dead])
+        residual = from_blocks(residual)
         mean = mean_over_world(residual.mean(0))
         spread = mean_over_world((residual - mean).square().mean())
         missed = mean_over_world((residual - explained).square().mean())
@@ -347,8 +398,8 @@ class SparseAutoencoder(nn.Module):
         kept = values.new_zeros(len(values), len(atoms) + 1)
         kept = kept.scatter_add(1, place[pattern.columns], values)[:, :-1]
         if self.step_right is not None:
-            low = gather_sum(values, self.step, pattern)
-            return kept - low @ self.step_right[atoms].t()
+            low = gather_sum(values, self.step, pattern)[0]
+            return kept - low @ self.step_right[0, atoms].t()
         width = self.step.shape[2]
         table = self.step[atoms.div(width, rounding_mode="floor"), :, atoms % width]
-        return kept - gather_sum(values, table.t().contiguous(), pattern)
+        return kept - gather_sum(values, table.t().contiguous()[None], pattern)[0]

@@ -11,6 +11,10 @@ autoencoder needs:
 
 Both are differentiable in values (or X) and table; the gradient of the table is the
 third raw product, Z.T @ X, read atom by atom.
+
+Tables and rows stand in column blocks: (n_blocks, n_atoms, width) for (n_atoms,
+n_blocks * width), see :func:`to_blocks`. A product gathers from one block at a time,
+which stays in the second-level cache; in one piece a large table takes twice as long.
 """
 
 import math
@@ -28,8 +32,8 @@ from torch.autograd.function import once_differentiable
 _CHUNK_ENTRIES = 2**18
 # Codes whose gradient is computed at a time, so that what they gather stays cached.
 _CHUNK_CODES = 2048
-# Width of the column blocks of a square table; a block of 4096 rows is 2 MiB.
-BLOCK_WIDTH = 128
+# Entries of a column block of a table: 2 MiB of float32.
+_BLOCK_ENTRIES = 2**19
 
 with warnings.catch_warnings():
     # torch tells once a process that its CSR tensors are in beta.
@@ -101,24 +105,53 @@ def _transpose_sort(columns, n_atoms):
     return torch.div(order, columns.shape[1], rounding_mode="floor"), offsets, order
 
 
+# --- column blocks ------------------------------------------------------------------
+
+
+def block_width(n_atoms, n_columns, device="cpu"):
+    """Width of the column blocks of a table of shape (n_atoms, n_columns)."""
+    fits = n_atoms * n_columns <= _BLOCK_ENTRIES
+    if fits or torch.device(device).type != "cpu":
+        return n_columns
+    # Narrow blocks cost more calls than the cache gives back.
+    most = max(64, _BLOCK_ENTRIES // n_atoms)
+    widths = [w for w in range(32, most + 1) if n_columns % w == 0]
+    return widths[-1] if widths else n_columns
+
+
+def to_blocks(x, width):
+    """Columns of x, of shape (n, n_columns), as (n_columns // width, n, width)."""
+    return x.view(len(x), -1, width).transpose(0, 1).contiguous()
+
+
+def from_blocks(blocks):
+    """Inverse of :func:`to_blocks`."""
+    n_blocks, n, width = blocks.shape
+    if n_blocks == 1:
+        return blocks[0]
+    return blocks.transpose(0, 1).reshape(n, n_blocks * width)
+
+
 # --- the three raw products ---------------------------------------------------------
 
 
+def _bags(sources, **kwargs):
+    parts = [F.embedding_bag(weight=source, mode="sum", **kwargs) for source in sources]
+    return parts[0][None] if len(parts) == 1 else torch.stack(parts)
+
+
 def _gather_sum(values, table, pattern):
-    return F.embedding_bag(
-        pattern.columns, table, per_sample_weights=values, mode="sum"
-    )
+    return _bags(table, input=pattern.columns, per_sample_weights=values)
 
 
 def _scatter_sum(values, x, pattern):
-    """Z.T @ x, of shape (n_atoms, n_features)."""
+    """Z.T @ x, of shape (n_blocks, n_atoms, width)."""
     rows, offsets, order = pattern.by_atom()
-    return F.embedding_bag(
-        rows,
+    return _bags(
         x,
+        input=rows,
         offsets=offsets,
         per_sample_weights=values.reshape(-1)[order],
-        mode="sum",
         include_last_offset=True,
     )
 
@@ -127,14 +160,17 @@ def _sampled_dot(x, table, pattern):
     rows, offsets, order = pattern.by_atom()
     # Atom by atom, a row of the table is read once and x, the smaller of the two,
     # stays in cache; row by row the product takes half as long again.
-    where = torch.sparse_csr_tensor(
+    product = torch.sparse_csr_tensor(
         offsets,
         rows,
         x.new_zeros(len(rows)),
-        size=(pattern.n_atoms, len(x)),
+        size=(pattern.n_atoms, x.shape[1]),
         check_invariants=False,
     )
-    product = torch.sparse.sampled_addmm(where, table, x.t(), beta=0.0)
+    for block, (mine, theirs) in enumerate(zip(table, x, strict=True)):
+        product = torch.sparse.sampled_addmm(
+            product, mine, theirs.t(), beta=float(block > 0)
+        )
     out = x.new_empty(pattern.columns.shape)
     out.view(-1)[order] = product.values()
     return out
@@ -185,12 +221,12 @@ def gather_sum(values, table, pattern):
     Parameters
     ----------
     values : tensor of shape (n_rows, k)
-    table : tensor of shape (n_atoms, n_features)
+    table : tensor of shape (n_blocks, n_atoms, width)
     pattern : Pattern
 
     Returns
     -------
-    product : tensor of shape (n_rows, n_features)
+    product : tensor of shape (n_blocks, n_rows, width)
         Differentiable in values and table, at O(n_rows k n_features).
     """
     return _GatherSum.apply(values, table, pattern)
@@ -201,8 +237,8 @@ def sampled_dot(x, table, pattern):
 
     Parameters
     ----------
-    x : tensor of shape (n_rows, n_features)
-    table : tensor of shape (n_atoms, n_features)
+    x : tensor of shape (n_blocks, n_rows, width)
+    table : tensor of shape (n_blocks, n_atoms, width)
     pattern : Pattern
 
     Returns
@@ -211,6 +247,25 @@ def sampled_dot(x, table, pattern):
         Differentiable in x and table, at O(n_rows k n_features).
     """
     return _SampledDot.apply(x, table, pattern)
+
+
+class _SumOfSquares(torch.autograd.Function):
+    """Sum of squares in one pass, and its gradient in one more."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.dot(x.reshape(-1), x.reshape(-1))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return ctx.saved_tensors[0] * (2.0 * grad)
+
+
+def sum_of_squares(x):
+    """Sum of the squares of all entries of x, differentiable."""
+    return _SumOfSquares.apply(x)
 
 
 # --- encoders -----------------------------------------------------------------------
@@ -240,8 +295,8 @@ def encode(u, centred, table, bias, pattern, positive=False):
     ----------
     u : tensor of shape (n_rows, n_atoms)
         The product, computed without gradient.
-    centred : tensor of shape (n_rows, n_features)
-        Rows minus ``bias``, computed without gradient.
+    centred : tensor of shape (n_blocks, n_rows, width)
+        Rows minus ``bias``, computed without gradient, in column blocks.
     table : tensor of shape (n_atoms, n_features)
         Encoder; receives a gradient through the kept entries only.
     bias : tensor of shape (n_features,)
@@ -262,12 +317,12 @@ def encode(u, centred, table, bias, pattern, positive=False):
 
 def _encoder_gradients(grads, patterns, centred, table):
     """Gradients of table and bias for code gradients that sum over patterns."""
-    columns = torch.cat([p.columns for p in patterns], 1) if len(patterns) > 1 else None
-    if columns is None:
-        (grad,), (pattern,) = grads, patterns
-    else:
-        grad, pattern = torch.cat(grads, 1), Pattern(columns, len(table))
-    of_table = _scatter_sum(grad, centred, pattern)
+    grad, pattern = grads[0], patterns[0]
+    if len(patterns) > 1:
+        grad = torch.cat(grads, 1)
+        columns = torch.cat([p.columns for p in patterns], 1)
+        pattern = Pattern(columns, len(table))
+    of_table = from_blocks(_scatter_sum(grad, centred, pattern))
     # Every row sees the same bias, so its gradient is the column sums of the code
     # gradients times the encoder: no (n_rows, n_features) product.
     sums = grad.new_zeros(len(table))
@@ -276,11 +331,7 @@ def _encoder_gradients(grads, patterns, centred, table):
 
 
 class _StepEncode(torch.autograd.Function):
-    """A_k iterated: u_t = z_(t-1) (I - F) + u_0, through all steps and backwards.
-
-    F stands in column blocks, (n_blocks, n_atoms, width), so that the block that a
-    product gathers from stays in cache (three times as fast at 4096 atoms).
-    """
+    """A_k iterated: u_t = z_(t-1) (I - F) + u_0, through all steps and backwards."""
 
     @staticmethod
     def forward(ctx, u0, centred, table, bias, step, k, n_steps, select, work):
@@ -304,20 +355,18 @@ class _StepEncode(torch.autograd.Function):
         patterns = ctx.patterns
         grads = [torch.zeros_like(codes[-1]) if of_last is None else of_last]
         n_blocks, _, width = step.shape
+        n_rows = len(codes[0])
+        first = torch.arange(n_rows, device=step.device)[:, None] * width
         of_step = torch.zeros_like(step)
         # Gradients of u_t in column blocks, zero but for the kept entries.
-        dense = grads[0].new_zeros(n_blocks, len(centred), width)
+        dense = grads[0].new_zeros(n_blocks, n_rows, width)
         for t in range(len(codes) - 1, 0, -1):
             before, after = patterns[t - 1], patterns[t]
-            places = _block_address(after.columns, len(centred), width)
-            places += torch.arange(len(centred), device=places.device)[:, None] * width
+            places = first + _block_address(after.columns, n_rows, width)
             dense.view(-1)[places] = grads[-1]
-            for block in range(n_blocks):
-                of_step[block] -= _scatter_sum(codes[t - 1], dense[block], before)
-            earlier = _block_address(before.columns, len(centred), width)
-            earlier += (
-                torch.arange(len(centred), device=earlier.device)[:, None] * width
-            )
+            for block, part in enumerate(dense.split(1)):
+                of_step[block] -= _scatter_sum(codes[t - 1], part, before)[0]
+            earlier = first + _block_address(before.columns, n_rows, width)
             grad = torch.take(dense, earlier)
             grad -= _sampled_step(grads[-1], after, before, step)
             if t == len(codes) - 1 and of_before is not None:
@@ -349,9 +398,10 @@ def step_product(values, pattern, step, u0, work=None):
     """
     u = torch.empty_like(u0) if work is None else work
     width = step.shape[2]
-    for block, part in enumerate(step):
+    for block, part in enumerate(step.split(1)):
         columns = slice(block * width, (block + 1) * width)
-        torch.sub(u0[:, columns], _gather_sum(values, part, pattern), out=u[:, columns])
+        learned = _gather_sum(values, part, pattern)[0]
+        torch.sub(u0[:, columns], learned, out=u[:, columns])
     return u.scatter_add_(1, pattern.columns, values)
 
 

@@ -8,6 +8,7 @@ from skident.decomposition._identifiable_sae_net import (
     SparseAutoencoder,
     normalise_rows,
 )
+from skident.solvers._topk_torch import from_blocks
 from skident.utils._rows import scale_rows
 
 N, K, ACTIVE, ROWS = 10, 32, 4, 24
@@ -40,7 +41,7 @@ def make_module(variant, n_steps=1, step_rank=None, aux_k=3, dead_window=2, seed
 def dense_terms(module, rows, noise):
     """Terms of the loss with dense codes and autograd, from the definitions."""
     positive = module.positive
-    atoms, encoder, bias = module.dictionary, module.encoder, module.bias
+    atoms, encoder, bias = from_blocks(module.dictionary), module.encoder, module.bias
     x = rows - rows.mean(1, keepdim=True)
     x = x / x.norm(dim=1, keepdim=True)
 
@@ -53,9 +54,9 @@ def dense_terms(module, rows, noise):
     u = u0
     if module.n_encode_steps > 1:
         if module.step_right is None:
-            learned = module.step.transpose(0, 1).reshape(K, K)
+            learned = from_blocks(module.step)
         else:
-            learned = module.step @ module.step_right.t()
+            learned = module.step[0] @ module.step_right[0].t()
         matrix = torch.eye(K, dtype=u.dtype) - learned
     z = keep(u0, ACTIVE)
     for _ in range(module.n_encode_steps - 1):
@@ -138,7 +139,7 @@ def test_isometry_term_estimates_the_gram_matrix(variant, scale):
         module.dictionary *= scale
         module.train()
         codes = module.encode(x.repeat(20_000 // 4, 1))
-        atoms = module.dictionary / scale
+        atoms = from_blocks(module.dictionary) / scale
         traces, sizes = [], []
         for i in range(4):
             u = codes.u[i].gather(0, codes.upper.columns[i])
@@ -161,8 +162,8 @@ def test_isometry_term_is_zero_for_orthonormal_atoms():
     module = SparseAutoencoder(12, 12, 3, rip_active=6).double()
     module.noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        module.dictionary.copy_(torch.linalg.qr(torch.randn(12, 12).double())[0])
-        module.encoder.copy_(module.dictionary)
+        atoms = torch.linalg.qr(torch.randn(12, 12).double())[0]
+        module.set_weights(atoms, atoms, torch.zeros(12), None)
         x = torch.randn(20_000, 12, generator=torch.Generator().manual_seed(1)).double()
         assert abs(float(module._isometry(module.encode(x)))) < 0.01
 
@@ -190,7 +191,7 @@ def test_atoms_have_unit_norm_in_every_training_pass():
     with torch.no_grad():
         module.dictionary *= 3
     module(torch.randn(5, N, dtype=torch.float64))
-    norms = module.dictionary.norm(dim=1)
+    norms = from_blocks(module.dictionary).norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 
@@ -222,15 +223,16 @@ def test_atom_is_dead_after_the_window_and_not_before():
 def test_step_matrix_starts_as_scaled_gram():
     module = SparseAutoencoder(6, 256, 3, variant="isae_me", n_encode_steps=2).double()
     module.initialise(torch.zeros(6), 1.0)
-    gram = module.dictionary @ module.dictionary.t()
-    top = torch.linalg.eigvalsh(gram)[-1]
-    torch.testing.assert_close(module.get_step(), gram / (1.1 * top))
+    atoms, encoder, _, step = module.get_weights()
+    assert torch.equal(atoms, encoder)
+    gram = atoms @ atoms.t()
+    torch.testing.assert_close(step, gram / (1.1 * torch.linalg.eigvalsh(gram)[-1]))
     low = SparseAutoencoder(
         6, 256, 3, variant="isae_me", n_encode_steps=2, step_rank=6
     ).double()
     low.initialise(torch.zeros(6), 1.0)
-    left, right = low.get_step()
-    gram = low.dictionary @ low.dictionary.t()
+    atoms, _, _, (left, right) = low.get_weights()
+    gram = atoms @ atoms.t()
     torch.testing.assert_close(
         left @ right.t(), gram / (1.1 * torch.linalg.eigvalsh(gram)[-1])
     )

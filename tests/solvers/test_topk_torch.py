@@ -6,10 +6,14 @@ import torch
 from skident.solvers._topk_torch import (
     Pattern,
     TopK,
+    block_width,
     encode,
+    from_blocks,
     gather_sum,
     sampled_dot,
     step_encode,
+    sum_of_squares,
+    to_blocks,
 )
 
 # Rounding of a float64 sum of some hundred terms.
@@ -59,9 +63,10 @@ def test_selection_survives_one_group_holding_all_large_entries():
     assert torch.equal(TopK()(u, 16), torch.arange(0, 4096, 256).expand(4, -1))
 
 
+@pytest.mark.parametrize("width", [6, 2])
 @pytest.mark.parametrize("product", [gather_sum, sampled_dot])
-def test_products_and_gradients_equal_dense_ones(product, generator):
-    n_rows, n_atoms, n_features, k = 13, 31, 7, 4
+def test_products_and_gradients_equal_dense_ones(product, width, generator):
+    n_rows, n_atoms, n_features, k = 13, 31, 6, 4
     pattern = random_pattern(n_rows, n_atoms, k, generator)
     table = torch.randn(n_atoms, n_features, generator=generator, dtype=torch.float64)
     left_shape = (n_rows, k if product is gather_sum else n_features)
@@ -70,9 +75,10 @@ def test_products_and_gradients_equal_dense_ones(product, generator):
 
     if product is gather_sum:
         expected = dense_codes(left, pattern) @ table
+        found = from_blocks(product(left, to_blocks(table, width), pattern))
     else:
         expected = (left @ table.t()).gather(1, pattern.columns)
-    found = product(left, table, pattern)
+        found = product(to_blocks(left, width), to_blocks(table, width), pattern)
     torch.testing.assert_close(found, expected, **EXACT)
 
     weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
@@ -109,7 +115,7 @@ def test_encoder_gradients_equal_dense_ones(positive, generator):
     with torch.no_grad():
         centred = x - bias
         known = centred @ table.t()
-    found = encode(known, centred, table, bias, pattern, positive)
+    found = encode(known, to_blocks(centred, 3), table, bias, pattern, positive)
     torch.testing.assert_close(found, expected, **EXACT)
     weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
     wanted = torch.autograd.grad((expected * weights).sum(), [table, bias])
@@ -147,7 +153,7 @@ def test_multi_step_gradients_equal_dense_ones(n_blocks, n_steps, generator):
         centred = x - bias
         known = centred @ table.t()
     last, before, u_last, pattern, pattern_before = step_encode(
-        known, centred, table, bias, blocks, k, n_steps, TopK()
+        known, centred[None], table, bias, blocks, k, n_steps, TopK()
     )
     torch.testing.assert_close(u_last, u.detach(), **EXACT)
     found = [dense_codes(last, pattern), dense_codes(before, pattern_before)]
@@ -170,8 +176,25 @@ def test_multi_step_gradient_flows_through_every_step(generator):
     step = torch.full((1, 1, 1), 0.3, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(1, dtype=torch.float64)
     rows = torch.ones(1, 1, dtype=torch.float64)
-    last, *_ = step_encode(rows, rows, table, bias, step, 1, 3, TopK())
+    last, *_ = step_encode(rows, rows[None], table, bias, step, 1, 3, TopK())
     assert last.item() == pytest.approx(1 + 0.7 + 0.49)
     of_table, of_step = torch.autograd.grad(last.sum(), [table, step])
     assert of_table.item() == pytest.approx(2.19)
     assert of_step.item() == pytest.approx(-(1 + 2 * 0.7))
+
+
+def test_blocks_are_columns_and_fit_the_cache():
+    x = torch.arange(12.0).view(2, 6)
+    blocks = to_blocks(x, 2)
+    assert torch.equal(blocks[1], x[:, 2:4])
+    assert torch.equal(from_blocks(blocks), x)
+    assert block_width(256, 64) == 64
+    assert block_width(4096, 768) == 128
+    assert block_width(4096, 769) == 769  # a prime has no other width
+    assert block_width(4096, 768, "cuda") == 768
+
+
+def test_sum_of_squares_and_gradient(generator):
+    x = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(sum_of_squares, x)
+    torch.testing.assert_close(sum_of_squares(x), x.square().sum())
