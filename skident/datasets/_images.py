@@ -65,6 +65,7 @@ def load_image_patches(
         patch_shape : tuple of int
             Shape of one patch: ``data[i].reshape(patch_shape)``.
         DESCR, licence, citation : str
+            What it is, under which terms, and what to cite.
 
     Raises
     ------

@@ -42,6 +42,7 @@ def load_smollm2():
         tokenizer : transformers.PreTrainedTokenizerFast
             Its tokenizer; it puts no special token before a text.
         DESCR, licence, citation : str
+            What it is, under which terms, and what to cite.
 
     Raises
     ------

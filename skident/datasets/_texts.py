@@ -59,6 +59,7 @@ def load_tweets(*, start="2015-06-17", end="2016-11-08", remove_links=False):
         created_at : ndarray of shape (n_texts,)
             Time of sending, UTC, ``datetime64[s]``.
         DESCR, licence, citation : str
+            What it is, under which terms, and what to cite.
 
     Raises
     ------
