@@ -562,11 +562,12 @@ class IdentifiableSAE(
         return self.n_components_
 
     def __getstate__(self):
-        # A live net neither pickles nor loads where its device is missing.
         state = dict(super().__getstate__())
+        # A live net neither pickles nor loads where its device is missing.
         run = state.pop("_run", None)
         if run is not None:
-            state["_resume"] = run.state()[0]
+            # Copies: on a CPU these arrays are the net's own memory.
+            state["_resume"] = {k: v.copy() for k, v in run.state()[0].items()}
         return state
 
     # --- fitting, step by step -------------------------------------------------------
@@ -586,8 +587,7 @@ class IdentifiableSAE(
 
     def _become(self, fitted):
         """Take over the attributes of a copy."""
-        for name in set(vars(self)) - set(vars(fitted)):
-            delattr(self, name)
+        vars(self).clear()
         vars(self).update(vars(fitted))
 
     def _examine(self, rows):
