@@ -17,7 +17,6 @@ from skident.utils._checkpoint import save_checkpoint
 from skident.utils._shards import RowStream
 from skident.utils._torch import (
     Net,
-    Stop,
     resolve_device,
     seeded,
     shared_over_world,
@@ -61,13 +60,19 @@ class Feed(torch.utils.data.Dataset):
     Parameters
     ----------
     stream : RowStream
+
+    Attributes
+    ----------
     epoch, batch : int
         Position of the next batch.
+    left : int or None
+        Batches after which the feed ends, within an epoch if need be; None for never.
     """
 
-    def __init__(self, stream, epoch=0, batch=0):
+    def __init__(self, stream):
         self.stream = stream
-        self.epoch, self.batch = epoch, batch
+        self.epoch, self.batch = 0, 0
+        self.left = None
 
     def __len__(self):
         return len(self.stream.shards)
@@ -83,7 +88,10 @@ class FeedLoader:
     def __iter__(self):
         feed = self.feed
         for block in feed.stream.epoch(feed.epoch, feed.batch):
+            if feed.left == 0:
+                return
             feed.batch += 1
+            feed.left = None if feed.left is None else feed.left - 1
             tensor = torch.from_numpy(block).to(self.device, non_blocking=True)
             yield {"X": tensor}, None
         feed.epoch, feed.batch = feed.epoch + 1, 0
@@ -97,16 +105,13 @@ class Steps(Callback):
     feed : Feed
     rate : callable
         ``rate(step)`` is the learning rate of a step.
-    n_steps : int or None
-        Step at which training ends.
     checkpoint : (Path, dict) or None
         Where to write checkpoints, and what identifies the fit.
     """
 
-    def __init__(self, feed, rate, n_steps, checkpoint):
+    def __init__(self, feed, rate, checkpoint):
         self.feed = feed
         self.rate = rate
-        self.n_steps = n_steps
         self.checkpoint = checkpoint
 
     def on_batch_begin(self, net, batch=None, training=True, **kwargs):
@@ -132,16 +137,13 @@ class Steps(Callback):
             torch._foreach_mul_(grads, 1.0 / norm)
 
     def on_batch_end(self, net, batch=None, training=True, **kwargs):
-        """Count the step, save what a killed fit needs, stop at the last one."""
+        """Count the step, and save what a killed fit needs."""
         net.module_.n_steps += 1
-        done = net.module_.n_steps == self.n_steps
-        if self.checkpoint and not done and net.module_.n_steps % CHECKPOINT_STEPS == 0:
+        if self.checkpoint and net.module_.n_steps % CHECKPOINT_STEPS == 0:
             path, identity = self.checkpoint
             arrays, meta = training_state(net, self.feed)
             if world()[0] == 0:
                 save_checkpoint(path, arrays, {**meta, "identity": identity})
-        if done:
-            raise Stop
 
 
 class Run:
@@ -184,6 +186,7 @@ class Run:
         self.n_steps = None
         if not streaming:
             self.n_steps = est.max_steps or est.max_epochs * stream.n_batches
+            self.feed.left = self.n_steps
         self.init_rows = shards.sample(est.bias_init_samples, rng)
         fresh = not hasattr(est, "components_")
         with seeded(seed, device):
@@ -199,8 +202,9 @@ class Run:
     @property
     def epochs_left(self):
         """Epochs from the present position to the last step."""
-        per_epoch = self.feed.stream.n_batches
-        return -(-self.n_steps // per_epoch) - self.feed.epoch
+        if self.feed.left == 0:
+            return 0
+        return -(-self.n_steps // self.feed.stream.n_batches) - self.feed.epoch
 
     def train(self, epochs):
         """Train for one epoch each time ``epochs`` yields."""
@@ -223,6 +227,8 @@ class Run:
     def restore(self, arrays, meta):
         """See :func:`restore_state`."""
         restore_state(self.net, self.feed, arrays, meta)
+        if self.n_steps is not None:
+            self.feed.left = self.n_steps - self.net.module_.n_steps
 
     def results(self):
         """Fitted attributes, by name, as arrays of their own."""
@@ -319,7 +325,7 @@ def _new_net(est, module, run, checkpoint):
 
     # The user's callbacks run after ours; all other settings of the user win.
     net_params = dict(est.net_params or {})
-    steps = Steps(run.feed, rate, n_steps, checkpoint)
+    steps = Steps(run.feed, rate, checkpoint)
     callbacks = [("steps", steps), *(net_params.pop("callbacks", None) or [])]
     settings = {
         "criterion": WeightedTerms(weights),

@@ -357,7 +357,7 @@ class _StepEncode(torch.autograd.Function):
         n_blocks, _, width = step.shape
         n_rows = len(codes[0])
         first = torch.arange(n_rows, device=step.device)[:, None] * width
-        of_step = torch.zeros_like(step)
+        of_step = torch.empty_like(step)
         # Gradients of u_t in column blocks, zero but for the kept entries.
         dense = grads[0].new_zeros(n_blocks, n_rows, width)
         for t in range(len(codes) - 1, 0, -1):
@@ -365,7 +365,11 @@ class _StepEncode(torch.autograd.Function):
             places = first + _block_address(after.columns, n_rows, width)
             dense.view(-1)[places] = grads[-1]
             for block, part in enumerate(dense.split(1)):
-                of_step[block] -= _scatter_sum(codes[t - 1], part, before)[0]
+                product = _scatter_sum(codes[t - 1], part, before)[0]
+                if t == len(codes) - 1:
+                    torch.neg(product, out=of_step[block])
+                else:
+                    of_step[block] -= product
             earlier = first + _block_address(before.columns, n_rows, width)
             grad = torch.take(dense, earlier)
             grad -= _sampled_step(grads[-1], after, before, step)
