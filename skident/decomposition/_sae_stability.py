@@ -249,7 +249,8 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         share = float(self.stable_.mean())
         pairwise = self.pairwise_
         return IdentifiabilityReport(
-            target=f"{self.stable_.sum()} of {len(self.stable_)} atoms",
+            target=f"a dictionary of which {self.stable_.sum()} of {len(self.stable_)} "
+            "atoms come back",
             up_to="sign",
             assumptions=[
                 Assumption.at_least(

@@ -182,7 +182,7 @@ class IdentifiabilityReport:
     >>> report.ok
     False
     >>> print(report)
-    Identified: the slopes, up to nothing. 1 assumption is violated.
+    May not be identified: the slopes, up to nothing. 1 assumption is violated.
     assumption            | tested by                    | statistic | threshold  | verdict
     ----------------------+------------------------------+-----------+------------+---------------------------
     environments differ   | F statistic                  | 1.2       | at least 4 | violated
@@ -279,7 +279,8 @@ class IdentifiabilityReport:
             outcome = "No tested assumption is violated"
         else:
             outcome = "No assumption could be tested"
-        return f"Identified: {self.target}, up to {self.up_to}. {outcome}."
+        verdict = "May not be identified" if n_violated else "Identified"
+        return f"{verdict}: {self.target}, up to {self.up_to}. {outcome}."
 
     def _table(self):
         if not self.assumptions:

@@ -76,7 +76,7 @@ def test_printed_table():
     )
     # An independent rendering: cells joined by hand.
     assert text.splitlines() == [
-        "Identified: the slopes, up to scale. 1 assumption is violated.",
+        "May not be identified: the slopes, up to scale. 1 assumption is violated.",
         "assumption          | tested by       | statistic | threshold   | verdict",
         "--------------------+-----------------+-----------+-------------+-"
         + "-" * len("untestable from these data"),
