@@ -78,9 +78,9 @@ pd.DataFrame(
 # dictionary only a few atoms, mostly of the most used, come back in the strict sense:
 # same direction, same patches, in every training.
 #
-# The data have a part in that. Photographs look alike when they are shifted by a pixel,
-# so an edge can sit anywhere in a patch, and a dictionary of 96 atoms has to choose some
-# places out of a continuum.
+# The data have a part in that. Photographs look alike when they are shifted by a
+# pixel, so an edge can sit anywhere in a patch, and a dictionary of 96 atoms has to
+# choose some places out of a continuum.
 
 isae = stabilities["isae"]
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
