@@ -140,6 +140,6 @@ def bunch_of(X, rows, path):
             n_texts=len(np.unique(rows.text_index)),
             width=X.shape[1],
             dtype=X.dtype,
-            first=" The first token of each text is left out." if skipped else "",
+            first="\nThe first token of each text is left out." if skipped else "",
         ),
     )

@@ -11,9 +11,9 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _DESCR = """Patches of two photographs.
 
 {n_patches} patches of {height} x {width} pixels{channels}, drawn without replacement
-from all places in {images} where the standard deviation of the patch is at least
-{min_contrast}. Values are intensities in [0, 1], flattened row by row; nothing is
-subtracted. The photographs are those of sklearn.datasets.load_sample_images.
+from all places in {images} where the standard deviation of the patch
+is at least {min_contrast}. Values are intensities in [0, 1], flattened row by row;
+nothing is subtracted. The photographs are those of sklearn.datasets.load_sample_images.
 """
 _LICENCE = (
     "CC-BY-2.0; china.jpg by danielbuechele, flower.jpg by vultilion, both on Flickr"
