@@ -200,14 +200,14 @@ def test_warnings_of_single_fits_are_told_once_and_reports_kept():
 @quiet
 def test_every_transformer_with_atoms_and_a_seed_will_do():
     rng = np.random.default_rng(0)
-    codes = rng.standard_normal((300, 5)) * (rng.random((300, 5)) < 0.3)
+    codes = rng.standard_normal((200, 5)) * (rng.random((200, 5)) < 0.3)
     X = codes @ np.linalg.qr(rng.standard_normal((5, 5)))[0]
     learner = MiniBatchDictionaryLearning(
         5,
         alpha=0.1,
         transform_algorithm="threshold",
         transform_alpha=0.1,
-        max_iter=30,
+        max_iter=10,
     )
     stability = SAEStability(learner, n_fits=3, random_state=0).fit(X)
     # An orthonormal dictionary of sparse codes is found by every seed.
