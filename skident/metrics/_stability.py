@@ -106,7 +106,7 @@ def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state
         With ``components_`` and ``transform``; with ``oracle_transform(X, k)`` when
         ``oracle=True``. :class:`~skident.decomposition.IdentifiableSAE` has them.
     X : array-like of shape (n_samples, n_features)
-        Rows to code, best held out from both fits.
+        Rows to code, or what else ``transform`` takes, best held out from both fits.
     oracle : bool, default=False
         Whether to compare also the codes that orthogonal matching pursuit finds on
         either dictionary: large there and small here, the encoders are at fault; small
@@ -160,11 +160,12 @@ def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state
 
 def _as_codes(codes, name):
     if not sparse.issparse(codes):
-        codes = np.asarray(codes)
+        codes = np.asarray(codes, dtype=np.float64)
         if codes.ndim != 2:
             raise ValueError(f"{name} must be two-dimensional, got {codes.ndim}.")
-    # A copy of its own: zeros are dropped and columns renumbered in place below.
-    codes = sparse.csr_matrix(codes, copy=True)
+    # A copy of its own: zeros are dropped and columns renumbered in place below. In
+    # float64, as differences of unsigned or coarse numbers wrap or round.
+    codes = sparse.csr_matrix(codes, dtype=np.float64, copy=True)
     if not np.isfinite(codes.data).all():
         raise ValueError(f"{name} must be finite.")
     codes.sum_duplicates()
@@ -183,7 +184,7 @@ def _align(a, b, match):
             f"{permutation.max(initial=-1)}."
         )
     column = np.full(b.shape[1], -1, dtype=np.intp)
-    sign = np.ones(b.shape[1], dtype=b.dtype)
+    sign = np.ones(b.shape[1])
     column[permutation[matched]] = np.flatnonzero(matched)
     sign[permutation[matched]] = signs[matched]
     lonely = column < 0
@@ -203,7 +204,7 @@ def _pattern(codes):
 
 def _row_norms(codes):
     rows = np.repeat(np.arange(codes.shape[0]), np.diff(codes.indptr))
-    squares = codes.data.astype(np.float64) ** 2
+    squares = codes.data**2
     return np.sqrt(np.bincount(rows, weights=squares, minlength=codes.shape[0]))
 
 

@@ -220,3 +220,27 @@ def test_errors_name_the_argument():
         code_stability(a, np.ones(5), identity(4))
     with pytest.raises(ValueError, match="codes_b must be finite"):
         code_stability(a, np.full((5, 4), np.nan), identity(4))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "container"),
+    [
+        (np.uint8, np.asarray),
+        (np.uint8, sparse.csr_matrix),
+        (np.int8, sparse.csr_matrix),
+        (np.float16, np.asarray),
+        (bool, np.asarray),
+        (bool, sparse.csr_matrix),
+    ],
+)
+def test_codes_of_any_type_are_compared_as_numbers(dtype, container):
+    a = (np.arange(24).reshape(6, 4) % 5) * 25
+    b = np.roll(a, 1, axis=1) + 1
+    if dtype is bool:
+        a, b = a > 50, b > 50
+    match = match_atoms(np.eye(4), -np.eye(4))
+    expected = code_stability(
+        a.astype(np.float64), b.astype(np.float64), match, random_state=0
+    )
+    a, b = container(a.astype(dtype)), container(b.astype(dtype))
+    assert code_stability(a, b, match, random_state=0) == pytest.approx(expected)
