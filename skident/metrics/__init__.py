@@ -1,6 +1,7 @@
 """Scores of representations, dictionaries and codes."""
 
 from skident.metrics._arip import AripReport, arip, arip_report, arip_statistics
+from skident.metrics._arip_supports import top_supports
 from skident.metrics._matching import (
     AtomMatch,
     dictionary_cosine_similarity,
@@ -18,4 +19,5 @@ __all__ = [
     "dictionary_cosine_similarity",
     "match_atoms",
     "sae_stability",
+    "top_supports",
 ]

@@ -2,11 +2,18 @@
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_random_state, resample
+from sklearn.utils import check_random_state
 
 from skident.metrics._arip_report import QUANTILES, AripReport
-from skident.metrics._arip_supports import diversity, padded, richness, unions
+from skident.metrics._arip_supports import (
+    diversity,
+    padded,
+    richness,
+    top_supports,
+    unions,
+)
 from skident.utils._rows import scale_rows
+from skident.utils._shards import check_shards
 
 _CHUNK_BYTES = 2**24
 
@@ -79,13 +86,16 @@ def arip_statistics(
         Codes of the same rows; ``codes @ dictionary`` approximates ``target``.
     supports : array-like of shape (n_samples, size), int
         For each row the atoms that compete for its code, as in :func:`arip`; in
-        training those of the 2k largest pre-activations.
+        training those of the 2k largest pre-activations, see :func:`top_supports`.
+        They may hold atoms that no code has: of the theorem's quantities none depends
+        on them.
     n_active : int or None, default=None
         k; None is the largest number of atoms in a code.
     norm_bound : float or None, default=None
         Bound on the norm of a row of ``target`` that all data obey by construction.
     random_state : int, RandomState instance or None, default=None
-        Draws the pairs of code supports whose unions are tested, one a row.
+        Draws the pairs of code supports whose unions are examined: each row's with
+        that of one other row.
 
     Returns
     -------
@@ -141,19 +151,19 @@ def arip_statistics(
     active, values = padded(codes)
     k = int(n_active or max(1, active.shape[1]))
 
-    values_arip, delta = _conditioning(dictionary, supports)
+    values_arip, delta_top = _conditioning(dictionary, supports)
     pair = check_random_state(random_state).randint(n_samples, size=n_samples)
     _, delta_union = _conditioning(dictionary, unions(active, active[pair]))
-    worst = float(np.nanmax([*delta, *delta_union, 0.0]))
+    delta = _quantiles(delta_union)[-1]
 
     residual = target - codes @ dictionary
     gaps = _least_squares_gap(dictionary, active, residual)
     code_norms = np.linalg.norm(values, axis=1)
-    alpha = np.sqrt(max(0.0, 1.0 - (2.0 * worst / (1.0 + worst)) ** 2))
-    if worst >= 1.0:
-        alpha = 0.0
-    per_zeta = np.sqrt(max(0.0, 1.0 - worst)) * alpha / (4.0 * np.sqrt(k))
-    zeta, coverage = diversity(active, values)
+    # NaN stays NaN: without any atom in a code there is nothing to bound.
+    below = np.minimum(delta, 1.0)
+    alpha = np.sqrt(1.0 - (2.0 * below / (1.0 + below)) ** 2)
+    per_zeta = np.sqrt(1.0 - below) * alpha / (4.0 * np.sqrt(k))
+    zeta, coverage, n_supports = diversity(active, values)
     sizes = (supports >= 0).sum(axis=1)
     return AripReport(
         n_samples=n_samples,
@@ -164,13 +174,14 @@ def arip_statistics(
         arip_mean=_mean(values_arip),
         arip_quantiles=_quantiles(values_arip),
         arip_floor=float(max(sizes.mean() - 1.0, 0.0) / n_features),
-        delta_quantiles=_quantiles(delta),
-        delta=worst,
+        delta_quantiles=_quantiles(delta_top),
+        delta=delta,
         coherence=_coherence(dictionary),
         residual_quantiles=_quantiles(np.linalg.norm(residual, axis=1)),
         gap_quantiles=_quantiles(gaps),
         code_norm=float(code_norms.mean()),
         **richness(codes),
+        n_supports=n_supports,
         zeta=zeta,
         zeta_coverage=coverage,
         alpha=float(alpha),
@@ -187,11 +198,12 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
     Parameters
     ----------
     est : fitted estimator
-        With ``components_``, ``intercept_``, ``k_``, ``normalize``, ``variant``,
-        ``transform`` and ``pre_activations``, as
+        A scikit-learn estimator with ``components_``, ``intercept_``, ``k_``,
+        ``normalize``, ``variant``, ``transform`` and ``pre_activations``, as
         :class:`~skident.decomposition.IdentifiableSAE`.
-    X : array-like of shape (n_samples, n_features)
-        Rows, in the units of ``fit``.
+    X : array-like of shape (n_samples, n_features), or list of such arrays
+        Rows, in the units of ``fit``; of memory maps and lists of arrays ("shards")
+        only the rows examined are read.
     rip_multiplier : int, default=2
         The supports S hold this many times ``est.k_`` atoms: those of the largest
         absolute pre-activations; of the positive ones only when ``est.variant`` is
@@ -200,7 +212,7 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
         At most this many rows are examined, drawn without replacement; None takes
         all, see the cost in :func:`arip_statistics`.
     random_state : int, RandomState instance or None, default=None
-        Draws those rows, and the pairs of supports whose unions are tested.
+        Draws those rows, and the pairs of supports whose unions are examined.
 
     Returns
     -------
@@ -211,12 +223,15 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
     Raises
     ------
     ValueError
-        If ``rip_multiplier`` or ``max_samples`` is below 1.
+        If ``rip_multiplier`` or ``max_samples`` is below 1, or ``X`` is malformed or
+        not finite.
 
     Notes
     -----
     A small aRIP makes codes nearly identifiable *given* the dictionary. It does not
-    say that the dictionary is the true one, nor anything off the data's support.
+    say that the dictionary is the true one, nor anything off the data's support. All
+    statistics are those of the rows examined, and delta that of the pairs drawn among
+    them: other rows and pairs can be worse.
 
     References
     ----------
@@ -230,43 +245,29 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
     random_state = check_random_state(random_state)
-    n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
-    if max_samples is not None and n_samples > max_samples:
-        X = resample(X, replace=False, n_samples=max_samples, random_state=random_state)
+    shards = check_shards(est, X, reset=False)
+    # Draws from billions of rows without listing them all, as RandomState would.
+    generator = np.random.default_rng(random_state.randint(2**31 - 1))
+    n_rows = len(shards) if max_samples is None else max_samples
+    rows = shards.read(shards.sample(n_rows, generator, run=1))
     intercept = np.asarray(est.intercept_, dtype=np.float64)
-    scaled = scale_rows(np.asarray(X), est.normalize)[0]
+    scaled = scale_rows(rows, est.normalize)[0]
     norm_bound = None
     if est.normalize is not None:
         norm_bound = 1.0 + np.linalg.norm(intercept)
     size = min(rip_multiplier * est.k_, len(est.components_))
     supports = top_supports(
-        est.pre_activations(X), size, positive=est.variant == "topk"
+        est.pre_activations(rows), size, positive=est.variant == "topk"
     )
     return arip_statistics(
         scaled - intercept,
         est.components_,
-        est.transform(X),
+        est.transform(rows),
         supports,
         n_active=est.k_,
         norm_bound=norm_bound,
         random_state=random_state,
     )
-
-
-def top_supports(pre_activations, size, *, positive=False):
-    """Indices of the largest pre-activations of each row, in absolute value.
-
-    With ``positive`` those of the largest positive ones, filled up with -1.
-    """
-    score = np.asarray(pre_activations)
-    if not positive:
-        score = np.abs(score)
-    start = score.shape[1] - size
-    supports = np.argpartition(score, start - 1 if start else 0, axis=1)[:, start:]
-    if positive:
-        chosen = np.take_along_axis(score, supports, axis=1)
-        supports = np.where(chosen > 0, supports, -1)
-    return supports
 
 
 def _check(dictionary, supports):

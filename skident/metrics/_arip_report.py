@@ -38,10 +38,13 @@ class AripReport:
     arip_floor : float
         What random atoms give, ``(|S| - 1) / n_features``.
     delta_quantiles : tuple of float
-        Quantiles over rows of ``max |eigenvalue of G_S - 1|``.
+        Quantiles over rows of ``max |eigenvalue of G_S - 1|``, for the supports S of
+        the atoms that compete for a row, used or not. Where it reaches 1 other codes
+        may fit as well as those observed.
     delta : float
-        Largest such value over the supports S and over the unions of random pairs of
-        code supports; below 1, all of them are linearly independent.
+        Largest such value over unions of two code supports, the delta of the theorem
+        as far as observed: one random pair a row, so that other pairs can be worse.
+        NaN if all codes are empty.
     coherence : float
         Largest absolute cosine of two different atoms of the dictionary.
     residual_quantiles : tuple of float
@@ -59,16 +62,16 @@ class AripReport:
     never_apart : float
         Share of the pairs of used atoms that are in no two disjoint code supports,
         one atom in each.
-    common_failures : int
-        Number of atoms in at least ten codes that are never alone, or never apart from
-        another atom in at least ten codes.
+    n_supports : int
+        Number of distinct code supports, the empty one apart.
     zeta : float
         Smallest singular value, over the code supports that at least as many rows
         share as it has atoms, of as many well-chosen codes; NaN if there is none.
     zeta_coverage : float
         Share of the distinct code supports that enough rows share.
     alpha : float
-        ``sqrt(1 - (2 delta / (1 + delta))^2)``; 0 if delta is 1 or more.
+        ``sqrt(1 - (2 delta / (1 + delta))^2)``, for the delta of unions; 0 if that is
+        1 or more.
     threshold : float
         ``zeta sqrt(1 - delta) alpha / (4 sqrt(k))``, which eps must be below.
     threshold_ceiling : float
@@ -102,7 +105,7 @@ class AripReport:
     unused: float
     never_alone: float
     never_apart: float
-    common_failures: int
+    n_supports: int
     zeta: float
     zeta_coverage: float
     alpha: float
@@ -113,16 +116,23 @@ class AripReport:
 
     @property
     def theorem_holds(self):
-        """Whether the error is below the theorem's threshold; None if unknown.
+        """Whether the theorem applies, as far as the rows examined tell.
 
-        False is sure: the error exceeds even the ceiling, or the threshold where all
-        supports could be tested. True needs every observed support to be tested.
+        True if each of A1 to A6 holds, False if one of them is violated, None if
+        neither is known: some cannot be tested. Verdicts are those of
+        :meth:`assumptions` with its defaults.
         """
-        verdict = self._error_assumption().verdict
-        return {"holds": True, "violated": False}.get(verdict)
+        verdicts = {a.verdict for a in self._conditions(1e-3)}
+        if "violated" in verdicts:
+            return False
+        return True if verdicts == {"holds"} else None
 
     def assumptions(self, *, gap_tolerance=1e-3):
-        """Verdicts on the assumptions A1 to A6 of the theorem.
+        """Verdicts on the assumptions A1 to A6 of the theorem, and on competing atoms.
+
+        The last one is no assumption of the theorem, which compares autoencoders whose
+        supports are observed. It tells of dictionaries on which supports that nobody
+        has observed fit as well.
 
         Parameters
         ----------
@@ -133,12 +143,30 @@ class AripReport:
         Returns
         -------
         assumptions : tuple of Assumption
+
+        Notes
+        -----
+        "holds" is said of the rows examined and, in A1 and A3, of one random pair of
+        code supports a row: all pairs would be too many. A2 and A4 ask that certain
+        codes exist: no sample can contradict them, and they are untestable where these
+        codes were not seen.
         """
+        competing = Assumption.at_most(
+            "competing atoms are well conditioned, delta < 1",
+            f"largest |eigenvalue - 1| over the {self.support_size:.4g} atoms with the "
+            f"strongest pre-activations, in {self.n_samples} rows",
+            self.delta_quantiles[-1],
+            1.0 - _SINGULAR,
+        )
+        return (*self._conditions(gap_tolerance), competing)
+
+    def _conditions(self, gap_tolerance):
+        """A1 to A6."""
         return (
             Assumption.at_most(
                 "A1: restricted isometry on observed supports, delta < 1",
-                f"largest |eigenvalue - 1| over supports of {self.n_samples} rows and "
-                "unions of random pairs of codes",
+                "largest |eigenvalue - 1| over unions of two code supports, in "
+                f"{self.n_samples} random pairs only",
                 self.delta,
                 1.0 - _SINGULAR,
             ),
@@ -158,15 +186,18 @@ class AripReport:
         )
 
     def _richness_assumption(self):
+        name = "A2: rich supports"
+        used = round((1.0 - self.unused) * self.n_components)
+        n_pairs = used * (used - 1) // 2
+        test = (
+            f"{round(self.never_alone * self.n_components)} of {self.n_components} "
+            f"atoms never alone in an overlap, {round(self.never_apart * n_pairs)} of "
+            f"{n_pairs} pairs never apart"
+        )
         worst = max(self.never_alone, self.never_apart)
         if worst == 0:
-            verdict = "holds"
-        else:
-            verdict = "violated" if self.common_failures else "untestable"
-        test = "larger of the shares of atoms never alone and of pairs never apart"
-        if verdict == "untestable":
-            test += "; all of them too rare in these rows to tell"
-        return Assumption("A2: rich supports", test, worst, 0.0, verdict, "at_most")
+            return Assumption(name, test, worst, 0.0, "holds", "at_most")
+        return Assumption(name, f"{test}; more rows may show them", worst)
 
     def _error_assumption(self):
         name = "A3: reconstruction error below the theorem's threshold"
@@ -180,10 +211,6 @@ class AripReport:
                 "violated",
                 "at_most",
             )
-        if self.zeta_coverage == 1.0:
-            return Assumption.at_most(
-                name, "largest residual norm", error, self.threshold
-            )
         if error > self.threshold_ceiling:
             return Assumption(
                 name,
@@ -194,24 +221,43 @@ class AripReport:
                 "violated",
                 "at_most",
             )
-        return Assumption(name, "the threshold needs zeta, which A4 cannot give", error)
-
-    def _diversity_assumption(self):
-        name = "A4: diverse codes on every support, zeta > 0"
-        if self.zeta_coverage == 1.0:
-            holds = self.zeta > _SINGULAR * self.code_norm
-            return Assumption(
-                name,
-                "smallest singular value of the codes on a support",
-                self.zeta,
-                verdict="holds" if holds else "violated",
+        if not self._diverse:
+            test = "the threshold needs zeta, which A4 cannot give"
+            return Assumption(name, test, error)
+        if error <= self.threshold:
+            return Assumption.at_most(
+                name, "largest residual norm", error, self.threshold
             )
         return Assumption(
             name,
-            f"{100 * self.zeta_coverage:.3g} % of the observed supports are shared by "
-            "as many rows as they have atoms",
-            self.zeta,
+            "largest residual norm; above the threshold that these codes give, "
+            f"{self.threshold:.3g}, which more diverse ones could raise",
+            error,
         )
+
+    @property
+    def _diverse(self):
+        """Whether every observed support has codes that span it."""
+        return self.zeta_coverage == 1.0 and self.zeta > _SINGULAR * self.code_norm
+
+    def _diversity_assumption(self):
+        name = "A4: diverse codes on every support, zeta > 0"
+        if self._diverse:
+            return Assumption(
+                name,
+                "smallest singular value of the codes on a support, over all "
+                f"{self.n_supports} observed",
+                self.zeta,
+                verdict="holds",
+            )
+        shared = round(self.zeta_coverage * self.n_supports)
+        test = (
+            f"{shared} of {self.n_supports} observed supports are shared by as many "
+            "rows as they have atoms"
+        )
+        if self.zeta_coverage == 1.0:
+            test += ", whose codes do not span all of them"
+        return Assumption(name, test, self.zeta)
 
     def _bound_assumption(self):
         name = "A5: bounded data"
@@ -261,19 +307,25 @@ class AripReport:
             ("least-squares gap", self.gap_quantiles),
         ):
             lines.append(f"{name:<26}" + "".join(f"{v:9.3g}" for v in values))
-        holds = {True: "holds", False: "does not hold", None: "untestable"}
+        holds = {True: "yes", False: "no", None: "untestable"}
+        error = self._error_assumption().verdict
         rest = (
             ("mean aRIP", f"{self.arip_mean:.4g}"),
             ("  of random atoms", f"{self.arip_floor:.4g}"),
-            ("delta, with unions", f"{self.delta:.4g}"),
+            ("delta of code unions", f"{self.delta:.4g}"),
             ("coherence", f"{self.coherence:.4g}"),
             ("atoms unused", f"{100 * self.unused:.3g} %"),
             ("atoms never alone", f"{100 * self.never_alone:.3g} %"),
             ("pairs never apart", f"{100 * self.never_apart:.3g} %"),
-            ("zeta", f"{self.zeta:.4g} ({100 * self.zeta_coverage:.3g} % of supports)"),
+            (
+                "zeta",
+                f"{self.zeta:.4g} ({100 * self.zeta_coverage:.3g} % of "
+                f"{self.n_supports} supports)",
+            ),
             ("threshold for the error", f"{self.threshold:.4g}"),
             ("  at most", f"{self.threshold_ceiling:.4g}"),
-            ("error below threshold", holds[self.theorem_holds]),
+            ("error below threshold", error),
+            ("theorem applies", holds[self.theorem_holds]),
         )
         lines += [f"{name:<26}{value}" for name, value in rest]
         return "\n".join([head, *lines])

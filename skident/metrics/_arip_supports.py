@@ -4,8 +4,63 @@ import numpy as np
 from scipy import linalg, sparse
 
 _CHUNK_BYTES = 2**24
-# An atom in fewer codes than this is too rare to say that it never does something.
-_COMMON = 10
+
+
+def top_supports(pre_activations, size, *, positive=False):
+    """Atoms that compete for each row: those of its largest pre-activations.
+
+    Parameters
+    ----------
+    pre_activations : array-like of shape (n_samples, n_components)
+        What codes are chosen from.
+    size : int
+        Number of atoms a row, from 1 to ``n_components``.
+    positive : bool, default=False
+        Whether only positive pre-activations count; else their absolute values.
+
+    Returns
+    -------
+    supports : ndarray of shape (n_samples, size), int
+        Indices in no order. With ``positive``, -1 fills up the supports of rows that
+        have fewer positive pre-activations. Of ties any may be taken.
+
+    Raises
+    ------
+    ValueError
+        If ``pre_activations`` is not two-dimensional, or ``size`` is out of range.
+
+    References
+    ----------
+    .. [1] Nelson, Karaletsos and Locatello, "Toward identifiable sparse
+       autoencoders", ICML 2026.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skident.metrics import top_supports
+    >>> u = np.array([[0.1, -3.0, 2.0], [1.0, 0.5, -0.2]])
+    >>> np.sort(top_supports(u, 2))
+    array([[1, 2],
+           [0, 1]])
+    >>> np.sort(top_supports(u[:1], 3, positive=True))
+    array([[-1,  0,  2]])
+    """
+    score = np.asarray(pre_activations)
+    if score.ndim != 2:
+        raise ValueError(f"pre_activations must be two-dimensional, got {score.ndim}.")
+    if not 1 <= size <= score.shape[1]:
+        raise ValueError(
+            f"size must be from 1 to the {score.shape[1]} columns of pre_activations, "
+            f"got {size}."
+        )
+    if not positive:
+        score = np.abs(score)
+    start = score.shape[1] - size
+    supports = np.argpartition(score, start - 1 if start else 0, axis=1)[:, start:]
+    if positive:
+        chosen = np.take_along_axis(score, supports, axis=1)
+        supports = np.where(chosen > 0, supports, -1)
+    return supports
 
 
 def padded(codes):
@@ -27,11 +82,15 @@ def unions(a, b):
 
 
 def diversity(active, values):
-    """Smallest singular value of codes on a shared support (A4), and coverage."""
+    """Smallest singular value of codes on a shared support, for A4.
+
+    Returns that value, the share of the distinct supports that enough rows have for
+    one, and the number of these supports.
+    """
     sizes = (active >= 0).sum(axis=1)
     active, values, sizes = active[sizes > 0], values[sizes > 0], sizes[sizes > 0]
     if len(active) == 0:
-        return float("nan"), 0.0
+        return float("nan"), 0.0, 0
     distinct, group = np.unique(active, axis=0, return_inverse=True)
     group = group.ravel()
     counts = np.bincount(group)
@@ -45,7 +104,8 @@ def diversity(active, values):
         block = block[order[: block.shape[1]]]
         zeta = min(zeta, np.linalg.svd(block, compute_uv=False)[-1])
     coverage = len(enough) / len(distinct)
-    return (float(zeta) if len(enough) else float("nan")), float(coverage)
+    zeta = float(zeta) if len(enough) else float("nan")
+    return zeta, float(coverage), len(distinct)
 
 
 def richness(codes):
@@ -54,7 +114,6 @@ def richness(codes):
     ones = np.ones(codes.nnz, dtype=np.float32)
     use = sparse.csr_matrix((ones, codes.indices, codes.indptr), shape=codes.shape)
     counts = np.bincount(codes.indices, minlength=n_components)
-    common = counts >= _COMMON
 
     # Of an overlap of exactly one atom, the sum of the atoms' numbers tells which.
     numbered = use.multiply(np.arange(n_components, dtype=np.float64)[None, :]).tocsr()
@@ -71,7 +130,7 @@ def richness(codes):
 
     # Atoms i and j are apart if some support with i is disjoint from one with j.
     used = np.flatnonzero(counts)
-    n_together, failed = 0, common & ~alone
+    n_together = 0
     step = max(1, _CHUNK_BYTES // (8 * max(n_samples, n_components)))
     for start in range(0, len(used), step):
         atoms = used[start : start + step]
@@ -81,11 +140,9 @@ def richness(codes):
         together[:, counts == 0] = False
         together[np.arange(len(atoms)), atoms] = False
         n_together += int(together.sum())
-        failed[atoms] |= (together & common).any(axis=1) & common[atoms]
     n_pairs = len(used) * (len(used) - 1)
     return {
         "unused": float(np.mean(counts == 0)),
         "never_alone": float(np.mean(~alone)),
         "never_apart": n_together / n_pairs if n_pairs else 0.0,
-        "common_failures": int(failed.sum()),
     }
