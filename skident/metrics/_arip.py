@@ -249,7 +249,13 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
     # Draws from billions of rows without listing them all, as RandomState would.
     generator = np.random.default_rng(random_state.randint(2**31 - 1))
     n_rows = len(shards) if max_samples is None else max_samples
-    rows = shards.read(shards.sample(n_rows, generator, run=1))
+    numbers = shards.sample(n_rows, generator, run=1)
+    rows = given = shards.read(numbers)
+    # A dataframe stays one for the estimator, which knows its columns by name.
+    if hasattr(X, "iloc"):
+        given = X.iloc[numbers]
+    elif hasattr(X, "get_column"):
+        given = X[numbers]
     intercept = np.asarray(est.intercept_, dtype=np.float64)
     scaled = scale_rows(rows, est.normalize)[0]
     norm_bound = None
@@ -257,12 +263,12 @@ def arip_report(est, X, *, rip_multiplier=2, max_samples=2000, random_state=None
         norm_bound = 1.0 + np.linalg.norm(intercept)
     size = min(rip_multiplier * est.k_, len(est.components_))
     supports = top_supports(
-        est.pre_activations(rows), size, positive=est.variant == "topk"
+        est.pre_activations(given), size, positive=est.variant == "topk"
     )
     return arip_statistics(
         scaled - intercept,
         est.components_,
-        est.transform(rows),
+        est.transform(given),
         supports,
         n_active=est.k_,
         norm_bound=norm_bound,

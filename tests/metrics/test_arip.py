@@ -1,6 +1,7 @@
 """aRIP and the assumptions of the identifiability theorem against brute force."""
 
 import pickle
+import warnings
 from itertools import combinations
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy import sparse
 from sklearn.base import BaseEstimator
 
 from skident.datasets import make_ambiguous_dictionary, make_sparse_dictionary
+from skident.decomposition import IdentifiableSAE
 from skident.metrics import (
     AripReport,
     _arip_supports,
@@ -455,6 +457,15 @@ def test_report_of_shards_and_of_memory_maps(data, tmp_path):
     X[5, 3] = np.nan
     with pytest.raises(ValueError, match="NaN, in row 5 of shard 0 of 2"):
         arip_report(est, [X[:7], X[7:]])
+
+
+def test_report_of_a_dataframe_keeps_column_names(data):
+    X = pd.DataFrame(data.X).rename(columns="x{}".format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sae = IdentifiableSAE(24, 2, max_steps=2, random_state=0).fit(X)
+    # Warnings are errors: the estimator would warn of missing names.
+    assert arip_report(sae, X, max_samples=50, random_state=0).n_samples == 50
 
 
 def test_top_supports_against_sorting():
