@@ -36,7 +36,6 @@ from skident.utils._sklearn import (
 )
 
 _CHUNK_ROWS = 2048
-_REPORT_ROWS = 500
 
 
 class IdentifiableSAE(
@@ -105,11 +104,11 @@ class IdentifiableSAE(
     sparse_output : bool, default=True
         Whether ``transform`` gives a CSR matrix; else a dense array.
     compute_dtype : {"float32", "bfloat16"}, default="float32"
-        Precision of the encoder's product in training; all else is float32.
+        Precision of dense products in training; all else is float32.
     shuffle_buffer : int, default=500_000
         Rows of ``X`` held in memory while training on memory maps or shards.
     warm_start : bool, default=False
-        Whether ``fit`` starts from the weights of the previous one.
+        Whether ``fit`` starts from the weights and loss scale of the previous one.
     max_epochs : int, default=10
         Passes over ``X``.
     batch_size : int, default=2048
@@ -121,7 +120,7 @@ class IdentifiableSAE(
     device : str, default="auto"
         Device of training and inference; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
-        Settings passed on to skorch: callbacks, optimizer, compile, ...
+        Further settings passed on to skorch: callbacks, optimizer, compile, ...
     verbose : int, default=0
         1 prints a line an epoch.
     random_state : int, RandomState instance or None, default=None
@@ -146,7 +145,7 @@ class IdentifiableSAE(
     n_steps_ : int
         Optimiser steps taken.
     n_epochs_ : float
-        Passes over ``X``, the last one in part.
+        Passes over ``X``, the last one in part; calls of ``partial_fit``.
     history_ : dict of ndarray of shape (n_steps_,)
         Loss ("total") and its unweighted terms ("reconstruction", "rip", "aux", "l1")
         at each step.
@@ -168,10 +167,6 @@ class IdentifiableSAE(
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Column names, when ``X`` is a dataframe whose column names are strings.
 
-    See Also
-    --------
-    SAEStability : Refits over seeds and tells which atoms come back.
-
     Notes
     -----
     *Identified*: dictionary and codes, jointly up to one signed permutation of the
@@ -184,20 +179,18 @@ class IdentifiableSAE(
     reconstruct best and to be *less* stable than "isae".
 
     A step on b rows costs 2 b N K operations for the encoder's product and O(b k N)
-    for all the rest; "isae_me" adds O(b k K) for each further encoder step. Memory is
+    for all the rest; d dead atoms add O(b N d), "isae_me" O(b k K) for each further
+    encoder step. Memory is
     O(N K + b K), plus K^2 for a full step matrix, thrice for the optimiser.
 
     In an initialised process group (``torchrun``) every process is given the same
-    ``X`` and trains on its ``batch_size`` rows of each batch; gradients and batch
-    statistics are averaged. After ``fit``, ``partial_fit`` starts a new optimiser
-    from the fitted weights.
+    ``X`` and trains on its ``batch_size`` rows of each batch, with gradients averaged.
+    After ``fit``, ``partial_fit`` starts a new optimiser from the fitted weights.
 
     References
     ----------
     .. [1] Nelson, Karaletsos and Locatello, "Toward Identifiable Sparse Autoencoders",
        ICML 2026, arXiv:2605.31245.
-    .. [2] Gao et al., "Scaling and evaluating sparse autoencoders", 2024,
-       arXiv:2406.04093.
 
     Examples
     --------
@@ -370,10 +363,10 @@ class IdentifiableSAE(
         run.train(iterate(self, run.epochs_left, X, y))
         fitted._collect(run)
         if run.held_out is not None:
-            fitted.validation_score_ = explained_variance(
-                fitted._inference(), [shards.read(run.held_out)]
-            )
-        fitted._examine(shards.read(run.init_rows[:_REPORT_ROWS]))
+            pieces = range(0, len(run.held_out), _CHUNK_ROWS)
+            blocks = (shards.read(run.held_out[i : i + _CHUNK_ROWS]) for i in pieces)
+            fitted.validation_score_ = explained_variance(fitted._inference(), blocks)
+        fitted._examine(shards.read(run.report_rows))
         if checkpoint is not None:
             remove_checkpoint(checkpoint[0])
         self._become(fitted)
@@ -385,8 +378,8 @@ class IdentifiableSAE(
         """Take one optimiser step for each ``batch_size`` rows of ``X``, in order.
 
         The first call initialises; the learning rate is constant after the warm-up.
-        After a call that failed or was interrupted, the next one goes on from the last
-        complete call's weights with a new optimiser.
+        After an interrupted call, the next one goes on from the weights before it with
+        a new optimiser. ``identifiability_`` is renewed each time the steps double.
 
         Parameters
         ----------
@@ -398,7 +391,6 @@ class IdentifiableSAE(
         Returns
         -------
         self : IdentifiableSAE
-
         """
         from skident.decomposition import _identifiable_sae_fit_net as training
 
@@ -413,16 +405,18 @@ class IdentifiableSAE(
         if run is None:
             seed = check_random_state(self.random_state).randint(MAX_SEED)
             run = training.Run(fitted, shards, seed, streaming=True)
-            if resume is not None:
-                run.restore(
-                    resume, {"n_steps": fitted.n_steps_, "epoch": 0, "batch": 0}
-                )
+        if resume is not None:
+            meta = {"n_steps": fitted.n_steps_, "epoch": int(fitted.n_epochs_)}
+            run.restore(resume, meta | {"batch": 0})
         # The first call may have had fewer rows than a batch.
         run.batch_size = self.batch_size
         run.feed_in_order(shards)
         run.train(range(1))
         fitted._collect(run)
-        fitted._examine(shards.read(np.arange(len(shards))[:_REPORT_ROWS]))
+        # At doubling intervals, so that many small calls do not pay for many reports.
+        if fitted.n_steps_ >= 2 * getattr(fitted, "_examined_at", 0):
+            fitted._examine(shards.read(run.some_rows(shards)))
+            fitted._examined_at = fitted.n_steps_
         fitted._run = run
         self._become(fitted)
         if first:
@@ -448,7 +442,7 @@ class IdentifiableSAE(
         return codes if self.sparse_output else codes.toarray()
 
     def pre_activations(self, X):
-        """What the codes are chosen from, by magnitude.
+        """What the codes are chosen from.
 
         Parameters
         ----------
@@ -574,9 +568,10 @@ class IdentifiableSAE(
 
     def _copy(self, *, learned):
         """A shallow copy without a training net, with or without what was learned."""
+        left_out = {"_run", "_resume"} | (set() if learned else {"_examined_at"})
         fitted = object.__new__(type(self))
         for name, value in vars(self).items():
-            if name not in ("_run", "_resume") and (learned or name[-1] != "_"):
+            if name not in left_out and (learned or name[-1] != "_"):
                 vars(fitted)[name] = value
         return fitted
 
@@ -587,7 +582,10 @@ class IdentifiableSAE(
 
     def _become(self, fitted):
         """Take over the attributes of a copy."""
-        vars(self).clear()
+        # What callbacks of scikit-learn keep on the estimator is not ours to drop.
+        private = ("_run", "_resume", "_examined_at")
+        for name in [n for n in vars(self) if n[-1] == "_" or n in private]:
+            delattr(self, name)
         vars(self).update(vars(fitted))
 
     def _examine(self, rows):

@@ -8,10 +8,7 @@ from scipy import sparse
 from skorch.callbacks import Callback
 from torch import nn
 
-from skident.decomposition._identifiable_sae_net import (
-    SparseAutoencoder,
-    normalise_rows,
-)
+from skident.decomposition._identifiable_sae_net import SparseAutoencoder
 from skident.solvers import geometric_median
 from skident.utils._checkpoint import save_checkpoint
 from skident.utils._shards import RowStream
@@ -29,6 +26,18 @@ CHECKPOINT_STEPS = 200
 # Weight of the l1 term in the released configurations.
 L1_WEIGHTS = {"topk": 0.0, "abstopk": 0.0, "isae": 1e-2, "isae_me": 1e-2}
 _INFERENCE_ROWS = 2048
+_REPORT_ROWS = 500
+# Settings of the net that the estimator's own parameters decide.
+_OURS = {
+    "module": "variant",
+    "criterion": "variant",
+    "lr": "learning_rate",
+    "max_epochs": "max_epochs",
+    "batch_size": "batch_size",
+    "device": "device",
+    "train_split": "validation_fraction",
+    "iterator_train": "shuffle_buffer",
+}
 
 
 class WeightedTerms(nn.Module):
@@ -50,7 +59,7 @@ class WeightedTerms(nn.Module):
         loss = sum(self.weights[name] * term for name, term in terms.items())
         kept = [loss, *(terms[name] for name in TERMS[1:])]
         # Stays on the device: reading it there would wait for the whole step.
-        self.log.append(torch.stack([term.detach() for term in kept]))
+        self.log.append(torch.stack([term.detach() for term in kept])[None])
         return loss
 
 
@@ -127,7 +136,8 @@ class Steps(Callback):
             for grad in grads:
                 torch.distributed.all_reduce(grad)
                 grad /= size
-        norm = float(torch.nn.utils.get_total_norm(grads))
+        norms = [torch.linalg.vector_norm(grad) for grad in grads]
+        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
         if not norm < float("inf"):
             raise FloatingPointError(
                 f"The gradient at step {net.module_.n_steps} has norm {norm}: the loss "
@@ -172,7 +182,12 @@ class Run:
             n_held = max(1, round(est.validation_fraction * len(shards)))
             self.held_out = shards.sample(min(n_held, len(shards) - 1), rng)
         n_rows = len(shards) - (0 if self.held_out is None else len(self.held_out))
-        self.batch_size = max(1, min(est.batch_size, n_rows // self.size))
+        if n_rows < self.size:
+            raise ValueError(
+                f"X must have a row for each of the {self.size} processes that train "
+                f"together; n_samples = {n_rows}."
+            )
+        self.batch_size = min(est.batch_size, n_rows // self.size)
         stream = RowStream(
             shards,
             self.batch_size,
@@ -188,12 +203,15 @@ class Run:
             self.n_steps = est.max_steps or est.max_epochs * stream.n_batches
             self.feed.left = self.n_steps
         self.init_rows = shards.sample(est.bias_init_samples, rng)
+        if self.held_out is not None:
+            self.init_rows = np.setdiff1d(self.init_rows, self.held_out)
+        self.report_rows = _some(self.init_rows, rng)
         fresh = not hasattr(est, "components_")
         with seeded(seed, device):
             module = new_module(est, shards.n_features, device)
             if fresh:
-                rows = torch.from_numpy(shards.read(self.init_rows)).float()
-                module.initialise(*_start(est, normalise_rows(rows, est.normalize)[0]))
+                rows = torch.from_numpy(shards.read(self.init_rows))
+                module.initialise(*_start(est, module.normalised(rows.to(device))))
         if not fresh:
             load_weights(module, est)
         module.noise = torch.Generator(device).manual_seed(seed)
@@ -210,15 +228,22 @@ class Run:
         """Train for one epoch each time ``epochs`` yields."""
         with seeded(self.seed, self.device):
             self.net.resume(self.feed, epochs)
-        self.net.module_.normalise_atoms()
 
     def feed_in_order(self, shards):
         """Make ``shards``, in their order, the rows of the next epoch."""
-        size = max(1, min(self.batch_size, len(shards) // self.size))
         self.feed.stream = RowStream(
-            shards, size, self.buffer_rows, None, self.rank, self.size
+            shards,
+            min(self.batch_size, max(1, len(shards) // self.size)),
+            self.buffer_rows,
+            None,
+            self.rank,
+            self.size,
         )
-        self.feed.epoch, self.feed.batch = 0, 0
+        self.feed.batch = 0
+
+    def some_rows(self, shards):
+        """Numbers of the rows of ``shards`` on which assumptions are tested."""
+        return _some(np.arange(len(shards)), np.random.default_rng(self.seed))
 
     def state(self):
         """See :func:`training_state`."""
@@ -240,7 +265,8 @@ class Run:
         log = log_array(self.net).astype(np.float64)
         per_epoch = self.feed.stream.n_batches
         return {
-            "components_": _array(atoms),
+            # A copy: the net's own atoms are projected when it is next trained.
+            "components_": _array(nn.functional.normalize(atoms, dim=1)),
             "encoder_": _array(encoder),
             "intercept_": _array(bias),
             "step_factor_": step,
@@ -248,8 +274,14 @@ class Run:
             "activation_frequency_": uses / max(1, int(module.rows_seen.sum())),
             "dead_": uses == 0,
             "history_": {name: log[:, i].copy() for i, name in enumerate(TERMS)},
-            "n_epochs_": module.n_steps / per_epoch,
+            "n_epochs_": self.feed.epoch + self.feed.batch / per_epoch,
         }
+
+
+def _some(rows, generator):
+    """At most ``_REPORT_ROWS`` of some row numbers, ascending."""
+    n_rows = min(_REPORT_ROWS, len(rows))
+    return np.sort(generator.choice(rows, n_rows, replace=False))
 
 
 def _array(tensor):
@@ -291,11 +323,14 @@ def _start(est, rows):
     n_features = rows.shape[1]
     bias = np.zeros(n_features)
     if est.bias_init == "mean":
-        bias = rows.mean(0).numpy()
+        bias = rows.mean(0).cpu().numpy()
     elif est.bias_init == "geometric_median":
-        bias = geometric_median(rows.numpy(), tol=est.tol_median)
+        bias = geometric_median(rows.cpu().numpy(), tol=est.tol_median)
     spread = float((rows - rows.mean(0)).square().mean())
-    if spread == 0.0:
+    # Equal rows leave the rounding of their mean.
+    rounding = (4 * torch.finfo(rows.dtype).eps) ** 2 * float(rows.square().mean())
+    if spread <= rounding:
+        spread = 0.0
         warnings.warn(
             f"After normalize={est.normalize!r} all rows of X are equal: there is "
             "nothing to learn. Constant rows become zeros; normalize=None keeps them.",
@@ -325,6 +360,10 @@ def _new_net(est, module, run, checkpoint):
 
     # The user's callbacks run after ours; all other settings of the user win.
     net_params = dict(est.net_params or {})
+    for name in net_params.keys() & _OURS.keys():
+        raise ValueError(
+            f"net_params must not contain {name!r}: set {_OURS[name]} instead."
+        )
     steps = Steps(run.feed, rate, checkpoint)
     callbacks = [("steps", steps), *(net_params.pop("callbacks", None) or [])]
     settings = {
@@ -356,9 +395,9 @@ class Inference:
     def _encoded(self, blocks):
         with torch.inference_mode():
             for block in blocks:
-                rows = torch.tensor(block, dtype=torch.float32, device=self.device)
-                for piece in rows.split(_INFERENCE_ROWS):
-                    scaled = normalise_rows(piece, self.est.normalize)[0]
+                for low in range(0, len(block), _INFERENCE_ROWS):
+                    piece = torch.tensor(block[low : low + _INFERENCE_ROWS])
+                    scaled = self.module.normalised(piece.to(self.device))
                     yield scaled, self.module.encode(scaled)
 
     def codes(self, blocks, n_rows):
@@ -368,13 +407,9 @@ class Inference:
         columns = np.empty((n_rows, k), dtype=np.int32)
         low = 0
         for _, codes in self._encoded(blocks):
-            where, values = codes.pattern.columns, codes.values
-            if where.device.type != "cpu":
-                where, order = where.sort(1)
-                values = values.gather(1, order)
-            high = low + len(values)
-            data[low:high] = values.cpu().numpy()
-            columns[low:high] = where.cpu().numpy()
+            high = low + len(codes.values)
+            data[low:high] = codes.values.cpu().numpy()
+            columns[low:high] = codes.pattern.columns.cpu().numpy()
             low = high
         index = np.int32 if n_rows * k < 2**31 else np.int64
         start = np.arange(n_rows + 1, dtype=index) * k
@@ -435,14 +470,16 @@ def restore_state(net, feed, arrays, meta):
         if state:
             net.optimizer_.state[parameter] = state
     module.noise.set_state(torch.tensor(arrays["noise"]))
-    net.criterion_.log = list(torch.tensor(arrays["log"], device=device))
+    net.criterion_.log = [torch.tensor(arrays["log"], device=device)]
     module.n_steps = meta["n_steps"]
     feed.epoch, feed.batch = meta["epoch"], meta["batch"]
 
 
 def log_array(net):
     """Loss terms of all batches so far, of shape (n_steps, n_terms)."""
-    log = net.criterion_.log
-    if not log:
-        return torch.empty(0, len(TERMS)).numpy()
-    return torch.stack(log).float().cpu().numpy()
+    criterion = net.criterion_
+    # Put together once: the next call only adds to it.
+    criterion.log = [torch.cat(criterion.log)] if criterion.log else []
+    if not criterion.log:
+        return np.empty((0, len(TERMS)), dtype=np.float32)
+    return criterion.log[0].float().cpu().numpy()

@@ -13,6 +13,7 @@ from skident.solvers._topk_torch import (
     encode,
     from_blocks,
     gather_sum,
+    read_codes,
     sampled_dot,
     step_encode,
     sum_of_squares,
@@ -42,7 +43,7 @@ def normalise_rows(x, how):
     limits = torch.finfo(x.dtype)
     centre = how == "center_l2"
     norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    if not _is_safe(norm, limits):
+    if not _is_safe(x, norm, limits):
         # Divided by its largest magnitude first, no row overflows or underflows.
         peak = x.abs().amax(1, keepdim=True)
         x = x / torch.where(peak > 0, peak, 1.0)
@@ -61,13 +62,11 @@ def normalise_rows(x, how):
     return x / torch.where(flat, 1.0, norm), shift, norm
 
 
-def _is_safe(norm, limits):
+def _is_safe(x, norm, limits):
     """Whether squares of rows of these norms neither overflow nor lose digits."""
-    low, high = norm.aminmax()
-    return (
-        low == high == 0
-        or float(norm[norm > 0].min()) > (limits.tiny / limits.eps) ** 0.5
-    ) and float(high) < limits.max**0.5
+    small = (norm <= (limits.tiny / limits.eps) ** 0.5).flatten()
+    high = bool((norm < limits.max**0.5).all())
+    return high and not (small.any() and x[small].any())
 
 
 class Codes(NamedTuple):
@@ -182,8 +181,11 @@ class SparseAutoencoder(nn.Module):
                 step = root @ root.t()
             else:
                 rank = self.step.shape[2]
-                root = F.pad(root, (0, max(0, rank - len(s))))[:, :rank]
-                step = root, root
+                left, right = (F.pad(root, (0, max(0, rank - len(s)))) for _ in "UV")
+                # Columns beyond the rank of the atoms: zero on one side only, or
+                # neither side would ever get a gradient.
+                left[:, len(s) :] = torch.randn_like(left[:, len(s) :]) * root.std()
+                step = left[:, :rank], right[:, :rank]
         self.set_weights(atoms, atoms, bias, step)
         self.loss_scale.fill_(loss_scale)
 
@@ -232,6 +234,18 @@ class SparseAutoencoder(nn.Module):
         return held[: len(rows)]
 
     # --- encoder -------------------------------------------------------------------
+
+    def normalised(self, X):
+        """Raw rows as the module sees them, in its precision."""
+        # Centred in the precision of X: a large offset costs its digits, not ours.
+        x = X.float() if X.dtype == torch.float16 else X
+        scaled = normalise_rows(x, self.normalize)[0].to(self.encoder.dtype)
+        if x.dtype != scaled.dtype and not scaled.isfinite().all():
+            raise ValueError(
+                f"X has entries too large for {scaled.dtype}: scale it, or set "
+                "normalize."
+            )
+        return scaled
 
     def encode(self, x):
         """:class:`Codes` of normalised rows, of shape (n_rows, n_features)."""
@@ -298,13 +312,13 @@ class SparseAutoencoder(nn.Module):
         for _ in range(self.n_encode_steps - 1):
             before, pattern_before = values, pattern
             low = gather_sum(before, self.step, pattern_before)
-            dense = torch.zeros_like(u0).scatter(1, pattern_before.columns, before)
             with torch.no_grad():
-                u = u0 + dense - low[0] @ self.step_right[0].t()
+                u = torch.addmm(u0, low[0], self.step_right[0].t(), alpha=-1.0)
+                u.scatter_add_(1, pattern_before.columns, before)
             pattern = self._pattern(u, self.n_active)
             values = (
                 encode(u0, centred, self.encoder, self.bias, pattern)
-                + dense.gather(1, pattern.columns)
+                + read_codes(before, pattern_before, pattern)
                 - sampled_dot(low, self.step_right, pattern)
             )
         return values, before, u, pattern, pattern_before
@@ -313,7 +327,7 @@ class SparseAutoencoder(nn.Module):
 
     def forward(self, X):
         """Terms of the loss of a batch of raw rows, by name."""
-        x = normalise_rows(X.to(self.encoder.dtype), self.normalize)[0]
+        x = self.normalised(X)
         if self.training:
             self.normalise_atoms()
         codes = self.encode(x)
@@ -387,8 +401,10 @@ class SparseAutoencoder(nn.Module):
         mean = mean_over_world(residual.mean(0))
         spread = mean_over_world((residual - mean).square().mean())
         missed = mean_over_world((residual - explained).square().mean())
-        # No residual, nothing to revive for.
-        return missed / spread if spread > 0 else missed * 0.0
+        # Equal residuals leave rounding as their spread: nothing to revive for.
+        rounding = (4 * torch.finfo(residual.dtype).eps) ** 2
+        real = spread > rounding * mean_over_world(residual.square().mean())
+        return missed / spread if real else missed * 0.0
 
     def _step_at(self, atoms, codes):
         """z (I - F) at some atoms only, for the code before the last."""

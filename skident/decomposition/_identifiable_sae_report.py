@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import warnings
 from numbers import Number
 from pathlib import Path
@@ -93,7 +94,9 @@ def plan_fit(est, shards):
     # Positions in the stream of rows are those of so many processes.
     facts |= {"processes": world()[1]}
     if hasattr(est, "components_"):
-        facts |= {"start": hashlib.sha256(est.components_.tobytes()).hexdigest()}
+        learned = (est.components_, est.encoder_, est.intercept_, est.step_factor_)
+        start = hashlib.sha256(pickle.dumps(learned)).hexdigest()
+        facts |= {"start": start}
     some = shards.read(np.unique(np.linspace(0, len(shards) - 1, 64, dtype=int)))
     facts |= {"sample": hashlib.sha256(some.tobytes()).hexdigest()}
     name = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -47,7 +47,7 @@ class Pattern:
     Parameters
     ----------
     columns : tensor of shape (n_rows, k), int64
-        Atom of each entry; ascending in each row on a CPU.
+        Atom of each entry, ascending in each row.
     n_atoms : int
         Number of columns of the code matrix.
     """
@@ -247,6 +247,25 @@ def sampled_dot(x, table, pattern):
         Differentiable in x and table, at O(n_rows k n_features).
     """
     return _SampledDot.apply(x, table, pattern)
+
+
+def read_codes(values, pattern, other):
+    """Codes with ``values`` at ``pattern``, read at another pattern.
+
+    Parameters
+    ----------
+    values : tensor of shape (n_rows, k)
+    pattern, other : Pattern
+
+    Returns
+    -------
+    entries : tensor of shape (n_rows, k of other)
+        Zero where ``pattern`` has no entry; differentiable in values.
+    """
+    place = torch.searchsorted(pattern.columns, other.columns)
+    place = place.clamp(max=values.shape[1] - 1)
+    there = pattern.columns.gather(1, place) == other.columns
+    return values.gather(1, place) * there
 
 
 class _SumOfSquares(torch.autograd.Function):
@@ -479,11 +498,10 @@ class TopK:
         self._pool = None
 
     def __call__(self, u, k):
-        """Columns of shape (n_rows, k), int64; ascending in each row on a CPU."""
+        """Columns of shape (n_rows, k), int64, ascending in each row."""
         if u.device.type != "cpu" or k == u.shape[1]:
             keys = u.abs() if self.signed else u
-            columns = torch.topk(keys, k, sorted=False).indices
-            return columns.sort(1).values if u.device.type == "cpu" else columns
+            return torch.topk(keys, k, sorted=False).indices.sort(1).values
         out = torch.empty(len(u), k, dtype=torch.int64)
         n_groups = _n_groups(u.shape[1], k)
         step = max(1, _CHUNK_ENTRIES // u.shape[1])

@@ -18,8 +18,7 @@ class Shards:
     """Stacked two-dimensional arrays of equal width, read in pieces.
 
     Memory maps are read through a buffer, so that their pages do not become resident,
-    and never whole. Rows come out as float16 where all parts are stored so, else as
-    float32.
+    and never whole. Rows come out in the widest of the parts' precisions.
 
     Parameters
     ----------
@@ -31,8 +30,7 @@ class Shards:
         self.parts = list(parts)
         self.n_features = self.parts[0].shape[1]
         self.starts = np.cumsum([0, *(len(part) for part in self.parts)])
-        half = all(part.dtype == np.float16 for part in self.parts)
-        self.dtype = np.dtype(np.float16 if half else np.float32)
+        self.dtype = np.result_type(*{part.dtype for part in self.parts})
         self._files = [_file_of(part) for part in self.parts]
         for index, (part, file) in enumerate(zip(self.parts, self._files, strict=True)):
             if file is not None:

@@ -90,7 +90,7 @@ class Net(NeuralNet):
         -------
         self : Net
         """
-        self.notify("on_train_begin", X=data)
+        self.notify("on_train_begin", X=data, y=None)
         try:
             for _ in range(self.max_epochs) if epochs is None else epochs:
                 # NeuralNet.partial_fit would swallow a KeyboardInterrupt.
@@ -98,7 +98,7 @@ class Net(NeuralNet):
         except Stop:
             pass
         finally:
-            self.notify("on_train_end", X=data)
+            self.notify("on_train_end", X=data, y=None)
         return self
 
 

@@ -21,14 +21,18 @@ VARIANTS = ["topk", "abstopk", "isae", "isae_me"]
 N, K, ACTIVE = 32, 64, 2
 
 
-def fit(X, **params):
-    """A quiet fit: these tests are about its result."""
-    settings = {"batch_size": 256, "learning_rate": 3e-3, "random_state": 0}
-    sae = IdentifiableSAE(K, ACTIVE, **(settings | params))
+def quiet(sae, X):
+    """Fit without the warnings that so short fits deserve."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", IdentifiabilityWarning)
         warnings.simplefilter("ignore", ConvergenceWarning)
         return sae.fit(X)
+
+
+def fit(X, **params):
+    """A quiet fit: these tests are about its result."""
+    settings = {"batch_size": 256, "learning_rate": 3e-3, "random_state": 0}
+    return quiet(IdentifiableSAE(K, ACTIVE, **(settings | params)), X)
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +265,71 @@ def test_report_contradicts_the_ambiguous_dictionary():
     assert not report.ok
     with pytest.warns(IdentifiabilityWarning, match="competing atoms"):
         report.warn(sae)
+
+
+def test_report_examines_rows_from_everywhere(data):
+    # Two populations, one after the other: the report must see both.
+    other = make_sparse_dictionary(2000, N, K, ACTIVE, random_state=1).X
+    X = np.vstack([np.repeat(data.X[:10], 200, axis=0), other])
+    sae = fit(X, max_steps=50)
+    shuffled = np.random.default_rng(0).permutation(X)
+    assert sae.arip_ == pytest.approx(fit(shuffled, max_steps=50).arip_, rel=0.2)
+
+
+def test_large_offsets_cost_float64_rows_no_digits(data):
+    # The per-row mean is taken off in the rows' own precision.
+    sae = fit(data.X[:2000].astype(np.float64), max_steps=20)
+    X = data.X[:300].astype(np.float64)
+    assert sae.score(X + 1e7) == pytest.approx(sae.score(X), abs=1e-5)
+
+
+def test_equal_rows_warn_and_leave_a_loss_of_size_one():
+    X = np.tile(np.random.default_rng(0).standard_normal(7), (500, 1))
+    for start in ("mean", "zeros"):
+        sae = IdentifiableSAE(20, 2, max_steps=5, bias_init=start, random_state=0)
+        with pytest.warns(UserWarning, match="all rows of X are equal"):
+            quiet(sae, X)
+        assert sae.mse_scale_ == 1.0
+        assert sae.history_["reconstruction"].max() < 10
+
+
+def test_settings_with_a_parameter_of_their_own_are_refused(data):
+    for name in ("lr", "max_epochs", "batch_size"):
+        with pytest.raises(ValueError, match=f"must not contain '{name}'"):
+            fit(data.X[:500], max_steps=2, net_params={name: 3})
+
+
+def test_step_rank_above_the_rank_of_the_atoms_is_used(data):
+    sae = fit(
+        data.X[:2000], variant="isae_me", step_rank=40, max_steps=30, n_encode_steps=3
+    )
+    left, right = sae.step_factor_
+    # 32 features: the step matrix starts at rank 32, and may leave it.
+    assert np.linalg.matrix_rank(left @ right.T, tol=1e-6) > N
+
+
+def test_held_out_rows_are_in_no_part_of_the_fit(data):
+    from skident.decomposition._identifiable_sae_fit_net import Run
+    from skident.utils._shards import Shards
+
+    sae = IdentifiableSAE(K, ACTIVE, validation_fraction=0.25, batch_size=100)
+    sae.n_components_, sae.k_ = K, ACTIVE
+    run = Run(sae, Shards([data.X[:2000]]), 0)
+    trained = np.concatenate(list(run.feed.stream.epoch(0)))
+    held = data.X[run.held_out]
+    assert len(trained) + len(held) == 2000
+    assert not set(map(bytes, held)) & set(map(bytes, trained))
+    assert not set(run.held_out) & set(run.init_rows)
+    assert fit(data.X[:2000], validation_fraction=0.25, max_steps=20).validation_score_
+
+
+def test_progress_bar_of_scikit_learn_starts_and_ends(data):
+    callback = pytest.importorskip("sklearn.callback")
+    pytest.importorskip("rich")
+    sae = IdentifiableSAE(K, ACTIVE, max_epochs=3, batch_size=200, random_state=0)
+    sae.set_callbacks(callback.ProgressBar())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sae.fit(data.X[:400])
+    assert sae.n_epochs_ == 3
+    assert not [name for name in vars(sae) if "callback_fit" in name]

@@ -166,7 +166,7 @@ def test_chunks_of_whole_batches_give_the_same_answer(params):
         results.append(estimator)
     for name in ("components_", "encoder_", "intercept_", "step_factor_", "history_"):
         for other in results[1:]:
-            assert_close(getattr(other, name), getattr(results[0], name))
+            np.testing.assert_equal(getattr(other, name), getattr(results[0], name))
     assert [r.n_steps_ for r in results] == [12] * 3
 
 
@@ -232,13 +232,13 @@ def test_kinds_of_input_agree():
     np.testing.assert_array_equal(by_name.components_, fitted.components_)
     codes = fitted.transform(X).toarray()
     alike = [(by_name, frame)]
-    for other in (
-        X.astype(float),
-        X.tolist(),
-        [X[:500], X[500:]],
-        np.asfortranarray(X),
-    ):
+    for other in ([X[:500], X[500:]], np.asfortranarray(X)):
         assert_same(sae().fit(other), fitted)
+        alike.append((fitted, other))
+    for other in (X.astype(float), X.tolist()):
+        # Normalised in float64: the same rows but for float32 rounding.
+        wide = sae().fit(other)
+        np.testing.assert_allclose(wide.components_, fitted.components_, atol=1e-5)
         alike.append((fitted, other))
     for estimator, other in alike:
         # A product sums in another order for other strides.

@@ -4,7 +4,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EpochScoring
 from skorch.callbacks import EarlyStopping as SkorchEarlyStopping
 from torch import nn
 
@@ -283,3 +283,15 @@ def test_training_in_a_thread_works():
     thread.start()
     thread.join()
     np.testing.assert_array_equal(found[0], weights(train()))
+
+
+def test_callbacks_of_skorch_see_every_epoch():
+    seen = []
+
+    def score(net, X, y=None):
+        seen.append(len(net.history))
+        return 0.0
+
+    scoring = EpochScoring(score, name="mine", on_train=True, use_caching=False)
+    train(callbacks=[("mine", scoring)])
+    assert seen == [1, 2, 3]
