@@ -19,7 +19,6 @@ which stays in the second-level cache; in one piece a large table takes twice as
 
 import math
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -495,7 +494,6 @@ class TopK:
 
     def __init__(self, signed=True):
         self.signed = signed
-        self._pool = None
 
     def __call__(self, u, k):
         """Columns of shape (n_rows, k), int64, ascending in each row."""
@@ -505,23 +503,11 @@ class TopK:
         out = torch.empty(len(u), k, dtype=torch.int64)
         n_groups = _n_groups(u.shape[1], k)
         step = max(1, _CHUNK_ENTRIES // u.shape[1])
-        pieces = [
-            (u[low : low + step].numpy(), out[low : low + step].numpy())
-            for low in range(0, len(u), step)
-        ]
-        # numpy releases the interpreter lock in each of these passes.
-        n_threads = min(torch.get_num_threads(), len(pieces))
-        if n_threads == 1:
-            for piece in pieces:
-                _select(*piece, k, n_groups, self.signed)
-        else:
-            if self._pool is None or self._pool._max_workers < n_threads:
-                self._pool = ThreadPoolExecutor(n_threads)
-            run = self._pool.map(
-                lambda piece: _select(*piece, k, n_groups, self.signed), pieces
-            )
-            for _ in run:
-                pass
+        # In this thread: OpenMP's workers spin between torch's loops, and threads of
+        # our own would wait for the cores that they hold.
+        for low in range(0, len(u), step):
+            rows = slice(low, low + step)
+            _select(u[rows].numpy(), out[rows].numpy(), k, n_groups, self.signed)
         return out
 
 
