@@ -11,8 +11,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from skident.metrics import arip_statistics
-from skident.metrics._arip import top_supports
+from skident.metrics import arip_statistics, top_supports
 from skident.utils import Assumption, IdentifiabilityReport
 from skident.utils._checkpoint import load_checkpoint
 from skident.utils._rows import scale_rows
