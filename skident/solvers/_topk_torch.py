@@ -135,16 +135,19 @@ def from_blocks(blocks):
 
 
 def _bags(sources, **kwargs):
-    parts = [F.embedding_bag(weight=source, mode="sum", **kwargs) for source in sources]
+    return [F.embedding_bag(weight=source, mode="sum", **kwargs) for source in sources]
+
+
+def _stacked(parts):
     return parts[0][None] if len(parts) == 1 else torch.stack(parts)
 
 
 def _gather_sum(values, table, pattern):
-    return _bags(table, input=pattern.columns, per_sample_weights=values)
+    return _stacked(_bags(table, input=pattern.columns, per_sample_weights=values))
 
 
-def _scatter_sum(values, x, pattern):
-    """Z.T @ x, of shape (n_blocks, n_atoms, width)."""
+def _scatter_parts(values, x, pattern):
+    """The column blocks of Z.T @ x, each of shape (n_atoms, width)."""
     rows, offsets, order = pattern.by_atom()
     return _bags(
         x,
@@ -153,6 +156,11 @@ def _scatter_sum(values, x, pattern):
         per_sample_weights=values.reshape(-1)[order],
         include_last_offset=True,
     )
+
+
+def _scatter_sum(values, x, pattern):
+    """Z.T @ x, of shape (n_blocks, n_atoms, width)."""
+    return _stacked(_scatter_parts(values, x, pattern))
 
 
 def _sampled_dot(x, table, pattern):
@@ -340,7 +348,8 @@ def _encoder_gradients(grads, patterns, centred, table):
         grad = torch.cat(grads, 1)
         columns = torch.cat([p.columns for p in patterns], 1)
         pattern = Pattern(columns, len(table))
-    of_table = from_blocks(_scatter_sum(grad, centred, pattern))
+    # Side by side at once: the encoder stands whole.
+    of_table = torch.cat(_scatter_parts(grad, centred, pattern), 1)
     # Every row sees the same bias, so its gradient is the column sums of the code
     # gradients times the encoder: no (n_rows, n_features) product.
     sums = grad.new_zeros(len(table))
