@@ -1,6 +1,18 @@
 """Numerical engines that know nothing of estimators: arrays in, arrays out."""
 
 from skident.solvers._geometric_median import geometric_median
+from skident.solvers._ica import ICAResult, ica, ica_gradient
+from skident.solvers._moments import Moments
 from skident.solvers._omp import batched_omp
+from skident.solvers._whitening import Whitening, whitening
 
-__all__ = ["batched_omp", "geometric_median"]
+__all__ = [
+    "ICAResult",
+    "Moments",
+    "Whitening",
+    "batched_omp",
+    "geometric_median",
+    "ica",
+    "ica_gradient",
+    "whitening",
+]
