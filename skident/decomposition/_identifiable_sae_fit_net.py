@@ -136,8 +136,9 @@ class Steps(Callback):
             for grad in grads:
                 torch.distributed.all_reduce(grad)
                 grad /= size
-        norms = [torch.linalg.vector_norm(grad) for grad in grads]
-        norm = float(torch.linalg.vector_norm(torch.stack(norms)))
+        # A dot product reads as fast as memory allows, vector_norm at a third of that.
+        squares = [torch.dot(grad.view(-1), grad.view(-1)) for grad in grads]
+        norm = float(torch.stack(squares).sum().sqrt())
         if not norm < float("inf"):
             raise FloatingPointError(
                 f"The gradient at step {net.module_.n_steps} has norm {norm}: the loss "

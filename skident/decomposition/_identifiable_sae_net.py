@@ -6,18 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from skident.solvers._step_encoder_torch import column_blocks, step_encode
+from skident.solvers._topk_select_torch import TopK
 from skident.solvers._topk_torch import (
     Pattern,
-    TopK,
-    block_width,
     encode,
-    from_blocks,
+    gather,
     gather_sum,
+    gram_moments,
     read_codes,
     sampled_dot,
-    step_encode,
-    sum_of_squares,
-    to_blocks,
+    squared_error,
 )
 from skident.utils._torch import mean_over_world, world
 
@@ -37,42 +36,45 @@ def normalise_rows(x, how):
     shift, scale : tensors of shape (n_rows, 1)
         ``x = scaled * scale + shift``.
     """
-    shift, scale = x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
     if how is None:
-        return x, shift, scale
+        return x, x.new_zeros(len(x), 1), x.new_ones(len(x), 1)
+    scaled, shift, norm = _centre(x, how)
     limits = torch.finfo(x.dtype)
-    centre = how == "center_l2"
-    norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-    if not _is_safe(x, norm, limits):
-        # Divided by its largest magnitude first, no row overflows or underflows.
+    small = norm.flatten() <= (limits.tiny / limits.eps) ** 0.5
+    if not (norm < limits.max**0.5).all() or scaled[small].any():
+        # Squares overflow or lose digits: divided by its largest magnitude first, no
+        # row does.
         peak = x.abs().amax(1, keepdim=True)
-        x = x / torch.where(peak > 0, peak, 1.0)
-        scaled, shift, scale = normalise_rows(x, how)
-        return scaled, shift * peak, scale * peak
-    flat = norm == 0
-    if centre:
+        peak = torch.where(peak > 0, peak, 1.0)
+        scaled, shift, norm = _unit(*_centre(x / peak, how))
+        return scaled, shift * peak, norm * peak
+    return _unit(scaled, shift, norm)
+
+
+def _centre(x, how):
+    """Rows less their shift, the shift, and what norm then remains."""
+    shift = x.new_zeros(len(x), 1)
+    if how == "center_l2":
         shift = x.mean(1, keepdim=True)
         x = x - shift
-        norm = torch.linalg.vector_norm(x, dim=1, keepdim=True)
-        # A constant row is centred to rounding errors, not to zeros.
-        flat = norm <= 4 * limits.eps * x.shape[1] ** 0.5 * shift.abs()
+    return x, shift, torch.linalg.vector_norm(x, dim=1, keepdim=True)
+
+
+def _unit(scaled, shift, norm):
+    """Rows over their norm; a flat row, which was centred to rounding, to zeros."""
+    rounding = 4 * torch.finfo(norm.dtype).eps * scaled.shape[1] ** 0.5
+    flat = norm <= rounding * shift.abs()
     if flat.any():
-        x = torch.where(flat, 0.0, x)
+        scaled = torch.where(flat, 0.0, scaled)
         norm = torch.where(flat, 0.0, norm)
-    return x / torch.where(flat, 1.0, norm), shift, norm
-
-
-def _is_safe(x, norm, limits):
-    """Whether squares of rows of these norms neither overflow nor lose digits."""
-    small = (norm <= (limits.tiny / limits.eps) ** 0.5).flatten()
-    high = bool((norm < limits.max**0.5).all())
-    return high and not (small.any() and x[small].any())
+    return scaled / torch.where(flat, 1.0, norm), shift, norm
 
 
 class Codes(NamedTuple):
     """Codes of a batch.
 
     ``values`` (n_rows, n_active), at ``pattern``, are differentiable in the parameters;
+    ``centred`` (n_rows, n_features) are the rows minus the bias, without gradient;
     ``u`` (n_rows, n_atoms) holds the pre-activations of the last step, without
     gradient, in scratch that the next batch overwrites; ``upper`` is the support of
     the isometry term; ``before`` and ``pattern_before`` are the code of the last step
@@ -81,6 +83,7 @@ class Codes(NamedTuple):
 
     values: torch.Tensor
     pattern: Pattern
+    centred: torch.Tensor
     u: torch.Tensor
     upper: Pattern | None = None
     before: torch.Tensor | None = None
@@ -107,15 +110,13 @@ class SparseAutoencoder(nn.Module):
 
     Attributes
     ----------
-    dictionary : Parameter of shape (n_blocks, n_components, width)
-        Atoms, in column blocks.
-    encoder : Parameter of shape (n_components, n_features)
+    dictionary, encoder : Parameters of shape (n_components, n_features)
     bias : Parameter of shape (n_features,)
     step : Parameter or None
-        Learned part F of the step matrix I - F, in column blocks; with a
-        ``step_rank``, the left factor of F, in one block.
+        Learned part F of the step matrix I - F; with a ``step_rank``, the left factor
+        of F.
     step_right : Parameter or None
-        The right factor, in one block.
+        The right factor.
     """
 
     def __init__(
@@ -141,21 +142,15 @@ class SparseAutoencoder(nn.Module):
         self.normalize = normalize
         self.positive = variant == "topk"
         self.select = TopK(signed=not self.positive)
-        self.width = block_width(n_components, n_features, device)
-        self.dictionary = nn.Parameter(
-            torch.empty(n_features // self.width, n_components, self.width)
-        )
+        self.dictionary = nn.Parameter(torch.empty(n_components, n_features))
         self.encoder = nn.Parameter(torch.empty(n_components, n_features))
         self.bias = nn.Parameter(torch.zeros(n_features))
         self.step, self.step_right = None, None
-        if n_encode_steps > 1 and step_rank is None:
-            width = block_width(n_components, n_components, device)
-            self.step = nn.Parameter(
-                torch.empty(n_components // width, n_components, width)
-            )
-        elif n_encode_steps > 1:
-            self.step = nn.Parameter(torch.empty(1, n_components, step_rank))
-            self.step_right = nn.Parameter(torch.empty(1, n_components, step_rank))
+        if n_encode_steps > 1:
+            rank = n_components if step_rank is None else step_rank
+            self.step = nn.Parameter(torch.empty(n_components, rank))
+            if step_rank is not None:
+                self.step_right = nn.Parameter(torch.empty(n_components, rank))
         self.register_buffer("loss_scale", torch.ones(()))
         # Uses of each atom in each of the last batches; zero before the first one.
         self.register_buffer(
@@ -180,7 +175,7 @@ class SparseAutoencoder(nn.Module):
             if self.step_right is None:
                 step = root @ root.t()
             else:
-                rank = self.step.shape[2]
+                rank = self.step.shape[1]
                 left, right = (F.pad(root, (0, max(0, rank - len(s)))) for _ in "UV")
                 # Columns beyond the rank of the atoms: zero on one side only, or
                 # neither side would ever get a gradient.
@@ -191,36 +186,34 @@ class SparseAutoencoder(nn.Module):
 
     @torch.no_grad()
     def set_weights(self, atoms, encoder, bias, step):
-        """Take over weights given whole, as :meth:`get_weights` gives them."""
-        self.dictionary.copy_(to_blocks(atoms, self.width))
+        """Take over weights as :meth:`get_weights` gives them."""
+        self.dictionary.copy_(atoms)
         self.encoder.copy_(encoder)
         self.bias.copy_(bias)
         if self.step_right is not None:
-            self.step[0].copy_(step[0])
-            self.step_right[0].copy_(step[1])
+            self.step.copy_(step[0])
+            self.step_right.copy_(step[1])
         elif self.step is not None:
-            self.step.copy_(to_blocks(step, self.step.shape[2]))
+            self.step.copy_(step)
 
     def get_weights(self):
         """Atoms, encoder, bias, and step matrix F, its two factors or None."""
-        step = None
+        step = self.step
         if self.step_right is not None:
-            step = self.step[0].detach(), self.step_right[0].detach()
-        elif self.step is not None:
-            step = from_blocks(self.step.detach())
-        atoms = from_blocks(self.dictionary.detach())
-        return atoms, self.encoder.detach(), self.bias.detach(), step
+            step = self.step.detach(), self.step_right.detach()
+        elif step is not None:
+            step = step.detach()
+        return self.dictionary.detach(), self.encoder.detach(), self.bias.detach(), step
 
     @torch.no_grad()
     def normalise_atoms(self):
         """Project the dictionary's atoms to unit norm."""
-        norms = torch.linalg.vector_norm(self.dictionary, dim=2, keepdim=True)
-        norms = torch.linalg.vector_norm(norms, dim=0, keepdim=True)
+        norms = torch.linalg.vector_norm(self.dictionary, dim=1, keepdim=True)
         self.dictionary.div_(torch.where(norms > 0, norms, 1.0))
 
     def decode(self, values, pattern):
         """Rows that codes stand for, of shape (n_rows, n_features)."""
-        return from_blocks(gather_sum(values, self.dictionary, pattern)) + self.bias
+        return gather(values, self.dictionary, pattern) + self.bias
 
     def _buffer(self, name, rows):
         """Scratch of shape (n_rows, n_atoms), kept: a fresh one costs page faults."""
@@ -250,19 +243,18 @@ class SparseAutoencoder(nn.Module):
     def encode(self, x):
         """:class:`Codes` of normalised rows, of shape (n_rows, n_features)."""
         centred, u0 = self._product(x)
-        centred = to_blocks(centred, self.width)
         if self.n_encode_steps == 1:
             pattern, upper = self._supports(u0)
             values = encode(
                 u0, centred, self.encoder, self.bias, pattern, self.positive
             )
-            return Codes(values, pattern, u0, upper)
+            return Codes(values, pattern, centred, u0, upper)
         encode_steps = self._encode_steps
         if self.step_right is not None:
             encode_steps = self._encode_steps_low_rank
         values, before, u, pattern, pattern_before = encode_steps(u0, centred)
         upper = self._pattern(u, self.rip_active) if self._wants_rip() else None
-        return Codes(values, pattern, u, upper, before, pattern_before)
+        return Codes(values, pattern, centred, u, upper, before, pattern_before)
 
     @torch.no_grad()
     def _product(self, x):
@@ -288,9 +280,7 @@ class SparseAutoencoder(nn.Module):
         upper = self._pattern(u, self.rip_active)
         if self.rip_active < self.n_active:
             return self._pattern(u, self.n_active), upper
-        keys = u.gather(1, upper.columns)
-        keys = keys if self.positive else keys.abs()
-        inner = torch.topk(keys, self.n_active, sorted=False).indices.sort(1).values
+        inner = self.select(u.gather(1, upper.columns), self.n_active)
         return Pattern(upper.columns.gather(1, inner), u.shape[1]), upper
 
     def _encode_steps(self, u0, centred):
@@ -304,7 +294,14 @@ class SparseAutoencoder(nn.Module):
             self.n_encode_steps,
             self.select,
             self._buffer("work", u0),
+            self._step_blocks(),
         )
+
+    def _step_blocks(self):
+        step, held = self.step.detach(), self._scratch.get("blocks")
+        if held is None or (held.device, held.dtype) != (step.device, step.dtype):
+            self._scratch["blocks"] = held = column_blocks(step)
+        return held
 
     def _encode_steps_low_rank(self, u0, centred):
         pattern = self._pattern(u0, self.n_active)
@@ -313,7 +310,7 @@ class SparseAutoencoder(nn.Module):
             before, pattern_before = values, pattern
             low = gather_sum(before, self.step, pattern_before)
             with torch.no_grad():
-                u = torch.addmm(u0, low[0], self.step_right[0].t(), alpha=-1.0)
+                u = torch.addmm(u0, low, self.step_right.t(), alpha=-1.0)
                 u.scatter_add_(1, pattern_before.columns, before)
             pattern = self._pattern(u, self.n_active)
             values = (
@@ -331,30 +328,30 @@ class SparseAutoencoder(nn.Module):
         if self.training:
             self.normalise_atoms()
         codes = self.encode(x)
-        decoded = gather_sum(codes.values, self.dictionary, codes.pattern)
-        residual = to_blocks(x - self.bias, self.width) - decoded
+        error, residual = squared_error(
+            codes.values, self.dictionary, self.bias, codes.centred, codes.pattern
+        )
         dead = self._count_uses(codes)
         zero = x.new_zeros(())
-        error = mean_over_world(sum_of_squares(residual) / x.numel())
+        error = mean_over_world(error / x.numel())
         return {
             "reconstruction": error / self.loss_scale,
             "rip": zero if codes.upper is None else self._isometry(codes),
-            "aux": self._revive(x, codes, residual.detach(), dead),
+            "aux": self._revive(x, codes, residual, dead),
             "l1": mean_over_world(codes.values.abs().mean()),
         }
 
     def _isometry(self, codes):
         """Estimate of tr(G_S^2) / |S| - 1, whatever the atoms' scale."""
         u, upper = codes.u, codes.upper
-        kept = torch.ones_like(upper.columns, dtype=u.dtype)
+        noise = self._draw(upper.columns.shape, u)
+        size = float(upper.columns.shape[1])
         if self.positive:
-            kept = (u.gather(1, upper.columns) > 0).to(u.dtype)
-        noise = kept * self._draw(upper.columns.shape, u)
-        image = gather_sum(noise, self.dictionary, upper)
-        back = kept * sampled_dot(image, self.dictionary, upper)
-        size = mean_over_world(kept.sum() / len(kept))
-        h = mean_over_world(sum_of_squares(image) / len(kept))
-        h2 = mean_over_world(sum_of_squares(back) / len(kept))
+            kept = u.gather(1, upper.columns) > 0
+            noise *= kept
+            size = mean_over_world(kept.sum() / len(kept))
+        h, h2 = gram_moments(noise, self.dictionary, upper)
+        h, h2 = mean_over_world(h / len(noise)), mean_over_world(h2 / len(noise))
         return size * h2 / h.square() - 1.0 if size > 0 else h * 0.0
 
     def _draw(self, shape, like):
@@ -385,7 +382,7 @@ class SparseAutoencoder(nn.Module):
         return torch.nonzero(self.uses.amax(0) == 0).flatten()
 
     def _revive(self, x, codes, residual, dead):
-        """Share of the residual that dead atoms leave unexplained."""
+        """Share of the error, reconstruction minus rows, that dead atoms leave."""
         if dead is None or len(dead) == 0:
             return residual.new_zeros(())
         # The dead atoms' pre-activations anew, with gradient: their values are in u.
@@ -396,11 +393,10 @@ class SparseAutoencoder(nn.Module):
         if len(dead) > self.aux_k:
             top = torch.topk(pre.abs(), self.aux_k, sorted=False).indices
             pre = torch.zeros_like(pre).scatter(1, top, pre.gather(1, top))
-        explained = pre @ from_blocks(self.dictionary[:, dead])
-        residual = from_blocks(residual)
+        explained = pre @ self.dictionary[dead]
         mean = mean_over_world(residual.mean(0))
         spread = mean_over_world((residual - mean).square().mean())
-        missed = mean_over_world((residual - explained).square().mean())
+        missed = mean_over_world((residual + explained).square().mean())
         # Equal residuals leave rounding as their spread: nothing to revive for.
         rounding = (4 * torch.finfo(residual.dtype).eps) ** 2
         real = spread > rounding * mean_over_world(residual.square().mean())
@@ -414,8 +410,6 @@ class SparseAutoencoder(nn.Module):
         kept = values.new_zeros(len(values), len(atoms) + 1)
         kept = kept.scatter_add(1, place[pattern.columns], values)[:, :-1]
         if self.step_right is not None:
-            low = gather_sum(values, self.step, pattern)[0]
-            return kept - low @ self.step_right[0, atoms].t()
-        width = self.step.shape[2]
-        table = self.step[atoms.div(width, rounding_mode="floor"), :, atoms % width]
-        return kept - gather_sum(values, table.t().contiguous()[None], pattern)[0]
+            low = gather_sum(values, self.step, pattern)
+            return kept - low @ self.step_right[atoms].t()
+        return kept - gather_sum(values, self.step[:, atoms], pattern)

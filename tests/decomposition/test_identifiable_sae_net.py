@@ -8,7 +8,6 @@ from skident.decomposition._identifiable_sae_net import (
     SparseAutoencoder,
     normalise_rows,
 )
-from skident.solvers._topk_torch import from_blocks
 from skident.utils._rows import scale_rows
 
 N, K, ACTIVE, ROWS = 10, 32, 4, 24
@@ -41,7 +40,7 @@ def make_module(variant, n_steps=1, step_rank=None, aux_k=3, dead_window=2, seed
 def dense_terms(module, rows, noise):
     """Terms of the loss with dense codes and autograd, from the definitions."""
     positive = module.positive
-    atoms, encoder, bias = from_blocks(module.dictionary), module.encoder, module.bias
+    atoms, encoder, bias = module.dictionary, module.encoder, module.bias
     x = rows - rows.mean(1, keepdim=True)
     x = x / x.norm(dim=1, keepdim=True)
 
@@ -54,9 +53,9 @@ def dense_terms(module, rows, noise):
     u = u0
     if module.n_encode_steps > 1:
         if module.step_right is None:
-            learned = from_blocks(module.step)
+            learned = module.step
         else:
-            learned = module.step[0] @ module.step_right[0].t()
+            learned = module.step @ module.step_right.t()
         matrix = torch.eye(K, dtype=u.dtype) - learned
     z = keep(u0, ACTIVE)
     for _ in range(module.n_encode_steps - 1):
@@ -139,7 +138,7 @@ def test_isometry_term_estimates_the_gram_matrix(variant, scale):
         module.dictionary *= scale
         module.train()
         codes = module.encode(x.repeat(20_000 // 4, 1))
-        atoms = from_blocks(module.dictionary) / scale
+        atoms = module.dictionary / scale
         traces, sizes = [], []
         for i in range(4):
             u = codes.u[i].gather(0, codes.upper.columns[i])
@@ -191,7 +190,7 @@ def test_atoms_have_unit_norm_in_every_training_pass():
     with torch.no_grad():
         module.dictionary *= 3
     module(torch.randn(5, N, dtype=torch.float64))
-    norms = from_blocks(module.dictionary).norm(dim=1)
+    norms = module.dictionary.norm(dim=1)
     torch.testing.assert_close(norms, torch.ones_like(norms))
 
 

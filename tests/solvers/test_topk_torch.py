@@ -3,17 +3,19 @@
 import pytest
 import torch
 
+from skident.solvers._step_encoder_torch import (
+    column_blocks,
+    step_encode,
+    step_product,
+)
+from skident.solvers._topk_select_torch import TopK
 from skident.solvers._topk_torch import (
     Pattern,
-    TopK,
-    block_width,
     encode,
-    from_blocks,
     gather_sum,
+    gram_moments,
     sampled_dot,
-    step_encode,
-    sum_of_squares,
-    to_blocks,
+    squared_error,
 )
 
 # Rounding of a float64 sum of some hundred terms.
@@ -63,9 +65,8 @@ def test_selection_survives_one_group_holding_all_large_entries():
     assert torch.equal(TopK()(u, 16), torch.arange(0, 4096, 256).expand(4, -1))
 
 
-@pytest.mark.parametrize("width", [6, 2])
 @pytest.mark.parametrize("product", [gather_sum, sampled_dot])
-def test_products_and_gradients_equal_dense_ones(product, width, generator):
+def test_products_and_gradients_equal_dense_ones(product, generator):
     n_rows, n_atoms, n_features, k = 13, 31, 6, 4
     pattern = random_pattern(n_rows, n_atoms, k, generator)
     table = torch.randn(n_atoms, n_features, generator=generator, dtype=torch.float64)
@@ -75,10 +76,9 @@ def test_products_and_gradients_equal_dense_ones(product, width, generator):
 
     if product is gather_sum:
         expected = dense_codes(left, pattern) @ table
-        found = from_blocks(product(left, to_blocks(table, width), pattern))
     else:
         expected = (left @ table.t()).gather(1, pattern.columns)
-        found = product(to_blocks(left, width), to_blocks(table, width), pattern)
+    found = product(left, table, pattern)
     torch.testing.assert_close(found, expected, **EXACT)
 
     weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
@@ -115,7 +115,7 @@ def test_encoder_gradients_equal_dense_ones(positive, generator):
     with torch.no_grad():
         centred = x - bias
         known = centred @ table.t()
-    found = encode(known, to_blocks(centred, 3), table, bias, pattern, positive)
+    found = encode(known, centred, table, bias, pattern, positive)
     torch.testing.assert_close(found, expected, **EXACT)
     weights = torch.randn(found.shape, generator=generator, dtype=torch.float64)
     wanted = torch.autograd.grad((expected * weights).sum(), [table, bias])
@@ -124,9 +124,8 @@ def test_encoder_gradients_equal_dense_ones(positive, generator):
         torch.testing.assert_close(a, b, **EXACT)
 
 
-@pytest.mark.parametrize("n_blocks", [1, 4])
 @pytest.mark.parametrize("n_steps", [2, 3, 5])
-def test_multi_step_gradients_equal_dense_ones(n_blocks, n_steps, generator):
+def test_multi_step_gradients_equal_dense_ones(n_steps, generator):
     n_rows, n_atoms, n_features, k = 12, 24, 5, 4
     x, table, bias, matrix = (
         torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -148,12 +147,11 @@ def test_multi_step_gradients_equal_dense_ones(n_blocks, n_steps, generator):
         kept = torch.zeros_like(u).scatter(1, u.abs().topk(k).indices, 1.0)
         codes.append(u * kept)
 
-    blocks = matrix.view(n_atoms, n_blocks, -1).transpose(0, 1).contiguous()
     with torch.no_grad():
         centred = x - bias
         known = centred @ table.t()
     last, before, u_last, pattern, pattern_before = step_encode(
-        known, centred[None], table, bias, blocks, k, n_steps, TopK()
+        known, centred, table, bias, matrix, k, n_steps, TopK()
     )
     torch.testing.assert_close(u_last, u.detach(), **EXACT)
     found = [dense_codes(last, pattern), dense_codes(before, pattern_before)]
@@ -173,28 +171,78 @@ def test_multi_step_gradients_equal_dense_ones(n_blocks, n_steps, generator):
 def test_multi_step_gradient_flows_through_every_step(generator):
     # One atom and a step matrix c: z_T = u0 (1 + s + s^2), s = 1 - c.
     table = torch.ones(1, 1, dtype=torch.float64, requires_grad=True)
-    step = torch.full((1, 1, 1), 0.3, dtype=torch.float64, requires_grad=True)
+    step = torch.full((1, 1), 0.3, dtype=torch.float64, requires_grad=True)
     bias = torch.zeros(1, dtype=torch.float64)
     rows = torch.ones(1, 1, dtype=torch.float64)
-    last, *_ = step_encode(rows, rows[None], table, bias, step, 1, 3, TopK())
+    last, *_ = step_encode(rows, rows, table, bias, step, 1, 3, TopK())
     assert last.item() == pytest.approx(1 + 0.7 + 0.49)
     of_table, of_step = torch.autograd.grad(last.sum(), [table, step])
     assert of_table.item() == pytest.approx(2.19)
     assert of_step.item() == pytest.approx(-(1 + 2 * 0.7))
 
 
-def test_blocks_are_columns_and_fit_the_cache():
-    x = torch.arange(12.0).view(2, 6)
-    blocks = to_blocks(x, 2)
-    assert torch.equal(blocks[1], x[:, 2:4])
-    assert torch.equal(from_blocks(blocks), x)
-    assert block_width(256, 64) == 64
-    assert block_width(4096, 768) == 128
-    assert block_width(4096, 769) == 769  # a prime has no other width
-    assert block_width(4096, 768, "cuda") == 768
+def test_products_with_the_step_matrix_go_block_by_block(generator):
+    # Wide enough for several blocks of columns.
+    n_rows, n_atoms, k = 30, 1024, 3
+    u0 = torch.randn(n_rows, n_atoms, generator=generator)
+    matrix = torch.randn(n_atoms, n_atoms, generator=generator)
+    pattern = random_pattern(n_rows, n_atoms, k, generator)
+    values = torch.randn(n_rows, k, generator=generator)
+    blocks = column_blocks(matrix)
+    assert len(blocks) > 1
+    assert torch.equal(torch.cat(list(blocks), 1), matrix)
+    z = dense_codes(values, pattern)
+    # Rounding of float32 sums of four terms below 10.
+    torch.testing.assert_close(
+        step_product(values, pattern, blocks, u0),
+        z - z @ matrix + u0,
+        atol=1e-5,
+        rtol=0,
+    )
 
 
-def test_sum_of_squares_and_gradient(generator):
-    x = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(sum_of_squares, x)
-    torch.testing.assert_close(sum_of_squares(x), x.square().sum())
+def test_column_blocks_fit_the_cache_or_are_one():
+    assert column_blocks(torch.empty(256, 64)).shape == (1, 256, 64)
+    assert column_blocks(torch.empty(4096, 768)).shape == (6, 4096, 128)
+    # A prime has no other width.
+    assert column_blocks(torch.empty(4096, 769)).shape == (1, 4096, 769)
+
+
+def test_squared_error_and_gradient(generator):
+    n_rows, n_atoms, n_features, k = 7, 15, 4, 3
+    pattern = random_pattern(n_rows, n_atoms, k, generator)
+    values, table, bias, x = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((n_rows, k), (n_atoms, n_features), (n_features,), (7, 4))
+    )
+    leaves = [values, table, bias]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    residual = dense_codes(values, pattern) @ table + bias - x
+    expected = residual.square().sum()
+    centred = (x - bias).detach()
+    found, left = squared_error(values, table, bias, centred, pattern)
+    torch.testing.assert_close(found, expected, **EXACT)
+    torch.testing.assert_close(left, residual.detach(), **EXACT)
+    wanted = torch.autograd.grad(3 * expected, leaves)
+    for a, b in zip(torch.autograd.grad(3 * found, leaves), wanted, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+
+
+def test_gram_moments_and_gradient(generator):
+    n_rows, n_atoms, n_features, k = 7, 15, 4, 5
+    pattern = random_pattern(n_rows, n_atoms, k, generator)
+    noise = torch.randn(n_rows, k, generator=generator, dtype=torch.float64)
+    noise[2, 3:] = 0.0
+    table = torch.randn(n_atoms, n_features, generator=generator, dtype=torch.float64)
+    table.requires_grad_()
+    image = dense_codes(noise, pattern) @ table
+    inside = dense_codes((noise != 0).double(), pattern)
+    back = image @ table.t() * inside
+    expected = [image.square().sum(), back.square().sum()]
+    found = gram_moments(noise, table, pattern)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, **EXACT)
+    (wanted,) = torch.autograd.grad(2 * expected[0] - 3 * expected[1], table)
+    (got,) = torch.autograd.grad(2 * found[0] - 3 * found[1], table)
+    torch.testing.assert_close(got, wanted, **EXACT)
