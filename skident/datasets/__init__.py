@@ -5,6 +5,10 @@ from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
+from skident.datasets._representations import (
+    make_near_isometric_sources,
+    make_perturbed_representations,
+)
 from skident.datasets._sparse_dictionary import make_sparse_dictionary
 from skident.datasets._texts import load_tweets
 
@@ -15,5 +19,7 @@ __all__ = [
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
+    "make_near_isometric_sources",
+    "make_perturbed_representations",
     "make_sparse_dictionary",
 ]

@@ -70,18 +70,8 @@ def match_atoms(dictionary_a, dictionary_b):
             "dictionary_a and dictionary_b must have as many features: got "
             f"{a.shape[1]} and {b.shape[1]}."
         )
-    cost = a @ b.T
-    np.abs(cost, out=cost)
-    np.negative(cost, out=cost)
-    rows, columns = linear_sum_assignment(cost)
-    cosines = np.einsum("ij,ij->i", a[rows], b[columns])
-    permutation = np.full(len(a), -1, dtype=np.intp)
-    permutation[rows] = columns
-    signs = np.zeros(len(a))
-    signs[rows] = np.where(cosines < 0, -1.0, 1.0)
-    matched = np.full(len(a), np.nan)
-    matched[rows] = np.minimum(np.abs(cosines), 1.0)
-    return AtomMatch(permutation, signs, matched)
+    permutation, signs, cosines = signed_assignment(a @ b.T)
+    return AtomMatch(permutation, signs, np.minimum(cosines, 1.0))
 
 
 def dictionary_cosine_similarity(dictionary_a, dictionary_b, match=None):
@@ -134,6 +124,35 @@ def dictionary_cosine_similarity(dictionary_a, dictionary_b, match=None):
             f"one of {len(match.permutation)}."
         )
     return float(np.nanmean(match.cosines))
+
+
+def signed_assignment(similarity):
+    """One-to-one matching of rows with columns, for largest total |similarity|.
+
+    Parameters
+    ----------
+    similarity : ndarray of shape (n_rows, n_columns)
+
+    Returns
+    -------
+    permutation : ndarray of shape (n_rows,)
+        Column of each row; -1 for none.
+    signs : ndarray of shape (n_rows,)
+        Sign of its similarity, +1 for zero; 0 for no match.
+    values : ndarray of shape (n_rows,)
+        Absolute similarity; NaN for no match.
+    """
+    cost = np.abs(similarity)
+    np.negative(cost, out=cost)
+    rows, columns = linear_sum_assignment(cost)
+    matched = similarity[rows, columns]
+    permutation = np.full(len(similarity), -1, dtype=np.intp)
+    permutation[rows] = columns
+    signs = np.zeros(len(similarity))
+    signs[rows] = np.where(matched < 0, -1.0, 1.0)
+    values = np.full(len(similarity), np.nan)
+    values[rows] = np.abs(matched)
+    return permutation, signs, values
 
 
 def _directions(dictionary, name):

@@ -1,0 +1,119 @@
+"""Checks of what the metrics of representations take."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+# Entries a pass over rows touches at a time: 32 MB in float64.
+_CHUNK_ENTRIES = 1 << 22
+
+
+def row_chunks(n_rows: int, row_size: int) -> Iterator[slice]:
+    """Slices that cover ``range(n_rows)``, a bounded number of entries each."""
+    step = max(1, _CHUNK_ENTRIES // max(row_size, 1))
+    for start in range(0, n_rows, step):
+        yield slice(start, min(start + step, n_rows))
+
+
+def check_matrix(values, name: str, *, column: bool = False) -> np.ndarray:
+    """Finite real matrix, in its own precision; other numbers become float64.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples, n_columns)
+    name : str
+        Of the argument, for the errors.
+    column : bool, default=False
+        Whether (n_samples,) is taken, as one column.
+
+    Returns
+    -------
+    matrix : ndarray of shape (n_samples, n_columns), float32 or float64
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, there is no entry, or one is no finite number.
+    """
+    matrix = np.asarray(values)
+    if column and matrix.ndim == 1:
+        matrix = matrix[:, None]
+    _check_shape(matrix, name)
+    if matrix.dtype not in (np.float32, np.float64):
+        try:
+            matrix = matrix.astype(np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be numbers, got {matrix.dtype}.") from None
+    for rows in row_chunks(*matrix.shape):
+        if not np.isfinite(matrix[rows]).all():
+            raise ValueError(
+                f"{name} must be finite: it contains NaN or infinity; "
+                f"n_samples = {len(matrix)}."
+            )
+    return matrix
+
+
+def check_labels(values, name: str) -> np.ndarray:
+    """Discrete columns, each encoded as 0, 1, ... in the order of its sorted labels.
+
+    Parameters
+    ----------
+    values : array-like of shape (n_samples, n_columns) or (n_samples,)
+        Labels; each column of one type.
+    name : str
+        Of the argument, for the errors.
+
+    Returns
+    -------
+    codes : ndarray of shape (n_samples, n_columns), int
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, a label is missing, a column has a single label, or so
+        many that they are no labels: more than half as many as rows.
+    """
+    if hasattr(values, "dtype"):
+        columns = np.asarray(values)
+    else:
+        columns = np.asarray(values, dtype=None if hasattr(values, "iloc") else object)
+    if columns.ndim == 1:
+        columns = columns[:, None]
+    _check_shape(columns, name)
+    codes = np.empty(columns.shape, dtype=np.intp)
+    for j, column in enumerate(columns.T):
+        if any(v is None for v in column) or (column != column).any():
+            raise ValueError(
+                f"{name} must have a label in every row, got missing ones."
+            )
+        try:
+            labels, codes[:, j] = np.unique(column, return_inverse=True)
+        except TypeError:
+            raise ValueError(
+                f"{name} must have labels of one type a column; column {j} mixes "
+                f"{sorted({type(v).__name__ for v in column})}."
+            ) from None
+        if len(labels) == 1:
+            raise ValueError(f"{name} must vary: column {j} is constant.")
+        if 2 * len(labels) > len(column):
+            raise ValueError(
+                f"{name} must be discrete: column {j} has {len(labels)} distinct "
+                f"values in {len(column)} rows. Cut a continuous factor into bins."
+            )
+    return codes
+
+
+def check_same_rows(first, second, names: tuple[str, str]) -> None:
+    """Refuse two arrays of unequal numbers of rows."""
+    if len(first) != len(second):
+        raise ValueError(
+            f"{names[0]} and {names[1]} must be of the same rows: got {len(first)} and "
+            f"{len(second)}."
+        )
+
+
+def _check_shape(matrix, name):
+    if matrix.ndim != 2 or matrix.size == 0:
+        raise ValueError(
+            f"{name} must be two-dimensional and not empty, got shape {matrix.shape}."
+        )
