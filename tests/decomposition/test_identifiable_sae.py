@@ -55,6 +55,36 @@ def test_true_atoms_are_recovered_better_with_more_steps(variant, data):
     assert found[2] > 0.9
 
 
+@pytest.mark.slow
+def test_signed_codes_agree_over_seeds_where_positive_ones_do_not(data):
+    scores = {}
+    for variant in ("topk", "abstopk", "isae"):
+        first, second = (
+            fit(data.X, variant=variant, max_steps=2500, random_state=seed)
+            for seed in (0, 1)
+        )
+        scores[variant] = sae_stability(first, second, data.X[:2000], random_state=0)
+        scores[variant]["fvu"] = 1 - first.score(data.X[:2000])
+    for variant in ("abstopk", "isae"):
+        assert scores[variant]["fvu"] < 0.65 * scores["topk"]["fvu"]
+        assert scores[variant]["dcs"] > scores["topk"]["dcs"] + 0.05
+        assert scores[variant]["iou"] > scores["topk"]["iou"] + 0.3
+    assert abs(scores["isae"]["fvu"] - scores["abstopk"]["fvu"]) < 0.03
+
+
+@pytest.mark.slow
+def test_penalty_lowers_arip_where_atoms_are_correlated():
+    X = make_sparse_dictionary(
+        20_000, N, K, ACTIVE, mixture_scale=0.3, n_mixtures=3, random_state=0
+    ).X
+    plain, penalised = (
+        fit(X, variant=variant, max_steps=2500) for variant in ("abstopk", "isae")
+    )
+    # Atoms that are correlated in truth rise above the floor of random ones.
+    assert plain.arip_ > (2 * ACTIVE - 1) / N
+    assert penalised.arip_ < 0.9 * plain.arip_
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_seed_same_bits(variant, data):
     params = {"variant": variant, "max_steps": 12, "n_encode_steps": 3}
