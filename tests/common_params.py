@@ -12,6 +12,17 @@ from skident.decomposition import IdentifiableSAE
 
 # {class name: constructor arguments, or a list of them for several instances}.
 CHEAP_PARAMS = {
+    "AutoencoderTransformer": [
+        {"n_latents": 2, "hidden": (8,), "max_epochs": 5},
+        {
+            "n_latents": 2,
+            "hidden": (8,),
+            "max_epochs": 5,
+            "isometry_penalty": 0.1,
+            "lr_schedule": "constant",
+            "validation_fraction": 0.2,
+        },
+    ],
     "FromColumns": [
         {"estimator": Ridge()},
         {"estimator": LogisticRegression()},
@@ -29,6 +40,7 @@ CHEAP_PARAMS = {
 
 # {class name: why the order of the rows changes the result beyond rounding}.
 ROW_ORDER_MATTERS = {
+    "AutoencoderTransformer": "minibatches are drawn by row position",
     "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
     "SAEStability": "it refits an estimator that draws by row position",
 }

@@ -1,7 +1,7 @@
 """The one way in which skident trains a torch module: skorch inside ``fit``."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -185,6 +185,7 @@ def train_net(
     *,
     seed: int,
     device: str,
+    epochs: Iterable | None = None,
     **net_params,
 ) -> Net:
     """Train ``module`` on ``arrays`` and return its net, on the device.
@@ -200,6 +201,8 @@ def train_net(
         they were. Same seed, machine and thread count: same bits on a CPU.
     device : str
         Where to train.
+    epochs : iterable or None, default=None
+        As in :meth:`Net.resume`.
     **net_params
         Passed to :class:`Net` (``max_epochs``, ``lr``, ``optimizer``, callbacks, ...).
 
@@ -219,9 +222,8 @@ def train_net(
         "verbose": 0,
     }
     with seeded(seed, device):
-        return Net(module, criterion=criterion, **(settings | net_params)).train(
-            _Whole(tensors)
-        )
+        net = Net(module, criterion=criterion, **(settings | net_params))
+        return net.initialize().resume(_Whole(tensors), epochs)
 
 
 def module_arrays(module: torch.nn.Module) -> dict[str, np.ndarray]:
