@@ -1,0 +1,147 @@
+"""The search for a rotation, on all rows and on parts of them."""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+
+from skident.metrics import match_components
+from skident.solvers import ica, ica_gradient
+from skident.utils._shards import Shards, check_shards
+from skident.utils._sklearn import validate_data
+
+_STORED = (np.float16, np.float32, np.float64)
+_MAX_SEED = np.iinfo(np.int32).max
+# Rows on which the components of two fits are correlated.
+_COMPARED_ROWS = 100_000
+
+
+def rows_of(estimator, X, *, reset):
+    """Validated rows; float arrays and memory maps are not copied."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
+        return check_shards(estimator, X, reset=reset)
+    dtypes = [np.float64, np.float32]
+    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
+
+
+def output_dtype(dtype):
+    """Precision of results for rows of a precision."""
+    return np.float64 if dtype == np.float64 else np.float32
+
+
+def check_rows(n_samples, n_components):
+    """Raise ``ValueError`` if there are fewer rows than twice the components."""
+    if n_samples < 2 * n_components:
+        raise ValueError(
+            f"n_samples = {n_samples} is too few for {n_components} components, which "
+            f"need at least {2 * n_components} rows: lower n_components."
+        )
+
+
+@dataclass
+class Optimum:
+    """A rotation of a whitened space and how it was reached; as ``ICAResult``."""
+
+    rotation: np.ndarray
+    n_iter: int
+    converged: bool
+    gradient_norm: float
+    loss: float
+    density_sign: np.ndarray
+    history: np.ndarray
+
+
+def search(est, X, white, seed):
+    """The rotation of a whitened space that an estimator asks for.
+
+    Parameters
+    ----------
+    est : ICAPostProcessor
+    X : ndarray of shape (n_samples, n_features)
+    white : Whitening
+    seed : int
+
+    Returns
+    -------
+    found : Optimum
+        For the controls :func:`complete` has yet to fill in gradient and loss.
+    """
+    k = len(white.matrix)
+    if est.rotation == "ica":
+        found = ica(
+            X,
+            white,
+            algorithm=est.algorithm,
+            fun=est.fun,
+            extended=est.extended,
+            max_iter=est.max_iter,
+            tol=est.tol,
+            memory=est.memory,
+            ls_tries=est.ls_tries,
+            lambda_min=est.lambda_min,
+            n_init=est.n_init,
+            w_init=est.w_init,
+            warm_start_subsample=est.warm_start_subsample,
+            random_state=seed,
+            device=est.device,
+        )
+        # Without the orthogonal constraint the scale is that of the densities.
+        norms = np.linalg.norm(found.rotation, axis=1, keepdims=True)
+        return Optimum(**(found._asdict() | {"rotation": found.rotation / norms}))
+    rotation = np.eye(k)
+    if est.rotation == "random":
+        normal = np.random.default_rng(seed).standard_normal((k, k))
+        q, r = np.linalg.qr(normal)
+        # Signs that make the law of q uniform.
+        rotation = q * np.sign(np.diag(r))
+    return Optimum(rotation, 0, True, np.nan, np.nan, np.ones(k), np.zeros(0))
+
+
+def complete(est, found, Y):
+    """Fill in what a search did not tell, from some rows of components."""
+    if est.rotation != "ica":
+        gradient, found.loss, _ = ica_gradient(Y, est.fun, est.extended)
+        found.gradient_norm = float(np.abs(gradient).max())
+    if est.extended and (est.rotation != "ica" or est.fun != "tanh"):
+        found.density_sign = peakedness(Y)
+
+
+def peakedness(Y):
+    """1 where the density is super-Gaussian by the log cosh contrast, else -1."""
+    tanh = np.tanh(Y)
+    return np.where((1 - tanh * tanh - tanh * Y).mean(axis=0) >= 0, 1.0, -1.0)
+
+
+def agreement_of_parts(est, shards, n_splits, per_component):
+    """Agreement of fits on disjoint parts; see ``ICAPostProcessor.stability``."""
+    random_state = check_random_state(est.random_state)
+    parts = random_state.permutation(len(shards)) % n_splits
+    seeds = random_state.randint(_MAX_SEED, size=n_splits)
+    template = clone(est).set_params(n_components=est.n_components_)
+    fits = Parallel(n_jobs=est.n_jobs)(
+        delayed(_fit_part)(template, shards, parts == part, int(seed))
+        for part, seed in enumerate(seeds)
+    )
+    step = max(1, len(shards) // _COMPARED_ROWS)
+    rows = shards.read(np.arange(0, len(shards), step))
+    found = [fit.transform(rows) for fit in fits]
+    if per_component:
+        own = est.transform(rows)
+        return np.mean([match_components(own, Y).correlations for Y in found], axis=0)
+    pairs = [
+        match_components(found[a], found[b]).correlations.mean()
+        for a in range(n_splits)
+        for b in range(a)
+    ]
+    return float(np.mean(pairs))
+
+
+def _fit_part(template, shards, part, seed):
+    """A fit on some of the rows, silent: the whole fit has warned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        rows = shards.read(np.flatnonzero(part))
+        return clone(template).set_params(random_state=seed).fit(rows)
