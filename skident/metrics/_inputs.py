@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from skident.utils._validation import _as_labels, _encode
+
 # Entries a pass over rows touches at a time: 32 MB in float64.
 _CHUNK_ENTRIES = 1 << 22
 
@@ -53,7 +55,7 @@ def check_matrix(values, name: str, *, column: bool = False) -> np.ndarray:
     return matrix
 
 
-def check_labels(values, name: str) -> np.ndarray:
+def check_labels(values, name: str, *, constant: bool = False) -> np.ndarray:
     """Discrete columns, each encoded as 0, 1, ... in the order of its sorted labels.
 
     Parameters
@@ -62,6 +64,8 @@ def check_labels(values, name: str) -> np.ndarray:
         Labels; each column of one type.
     name : str
         Of the argument, for the errors.
+    constant : bool, default=False
+        Whether a column may have a single label.
 
     Returns
     -------
@@ -73,32 +77,21 @@ def check_labels(values, name: str) -> np.ndarray:
         If the shape is wrong, a label is missing, a column has a single label, or so
         many that they are no labels: more than half as many as rows.
     """
-    if hasattr(values, "dtype"):
-        columns = np.asarray(values)
-    else:
-        columns = np.asarray(values, dtype=None if hasattr(values, "iloc") else object)
+    columns = _as_labels(np.asarray(values) if hasattr(values, "iloc") else values)
     if columns.ndim == 1:
         columns = columns[:, None]
     _check_shape(columns, name)
     codes = np.empty(columns.shape, dtype=np.intp)
     for j, column in enumerate(columns.T):
-        if any(v is None for v in column) or (column != column).any():
+        labels, codes[:, j] = _encode(name, column, columns)
+        if len(labels) == 1 and not constant:
             raise ValueError(
-                f"{name} must have a label in every row, got missing ones."
+                f"{name} must vary: column {j} is constant; n_samples = {len(column)}."
             )
-        try:
-            labels, codes[:, j] = np.unique(column, return_inverse=True)
-        except TypeError:
-            raise ValueError(
-                f"{name} must have labels of one type a column; column {j} mixes "
-                f"{sorted({type(v).__name__ for v in column})}."
-            ) from None
-        if len(labels) == 1:
-            raise ValueError(f"{name} must vary: column {j} is constant.")
-        if 2 * len(labels) > len(column):
+        if 2 * len(labels) > len(column) > 1:
             raise ValueError(
                 f"{name} must be discrete: column {j} has {len(labels)} distinct "
-                f"values in {len(column)} rows. Cut a continuous factor into bins."
+                f"values; n_samples = {len(column)}. Cut a continuous one into bins."
             )
     return codes
 
