@@ -12,7 +12,9 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.nn import functional as F
 
+from skident.metrics import bilipschitz_constants
 from skident.utils._torch import (
+    BatchLoader,
     Stop,
     module_arrays,
     resolve_device,
@@ -158,6 +160,10 @@ class Autoencoder(nn.Module):
         """Rows (n, n_features) that codes stand for."""
         decoded = self.decoder(codes)
         return decoded.sigmoid() if self.config["loss"] == "bce" else decoded
+
+    def reconstruct(self, X):
+        """Rows (n, n_features) as they are reproduced."""
+        return self.decode(self.encode(X))
 
     def forward(self, X):
         """The decoder's last layer, and the isometry term (zero unless training)."""
@@ -355,8 +361,6 @@ def train(est, config, rows, held_out, *, seed, stop_at, epochs):
         On the CPU, in evaluation mode.
     history : dict of ndarray of shape (n_epochs,)
     """
-    from skident.utils._torch import BatchLoader
-
     device = resolve_device(est.device)
     batch_size = min(est.batch_size, len(rows))
     cosine = est.lr_schedule == "cosine"
@@ -407,11 +411,12 @@ def train(est, config, rows, held_out, *, seed, stop_at, epochs):
         history["validation"] = np.array(net.history[:, "valid_loss"])
     # torch.compile wraps the module.
     trained = getattr(net.module_, "_orig_mod", net.module_)
-    arrays = module_arrays(trained)
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise not_finite(name, "not finite", steps.step)
-    return new_module(config, arrays), history
+    module = new_module(config, module_arrays(trained))
+    # The last step has had no loss after it.
+    (made,) = mapped(module, "reconstruct", [rows[:_BATCH_ROWS]], "cpu")
+    if not np.isfinite(made).all():
+        raise not_finite("reconstruction", "not finite", steps.step)
+    return module, history
 
 
 def undecayed(config):
@@ -439,7 +444,7 @@ def mapped(module, method, blocks, device):
     Parameters
     ----------
     module : Autoencoder
-    method : {"encode", "decode"}
+    method : {"encode", "decode", "reconstruct"}
     blocks : iterable of ndarray of shape (n, ...), float32
     device : str
         As in the estimator; a GPU that is not there is done without.
@@ -454,3 +459,21 @@ def mapped(module, method, blocks, device):
             for low in range(0, len(block), _BATCH_ROWS):
                 piece = torch.tensor(block[low : low + _BATCH_ROWS], device=device)
                 yield getattr(module, method)(piece).cpu().numpy()
+
+
+class _Decoder(nn.Module):
+    """The decoder of an autoencoder, in the units of the data up to their mean."""
+
+    def __init__(self, module, scale):
+        super().__init__()
+        self.module = module
+        self.scale = scale
+
+    def forward(self, codes):
+        return self.scale * self.module.decode(codes)
+
+
+def stretch(module, codes, scale, n_codes):
+    """Constants between which the decoder changes distances, at some codes."""
+    _prepare_forward_mode()
+    return bilipschitz_constants(_Decoder(module, scale), codes, max_samples=n_codes)

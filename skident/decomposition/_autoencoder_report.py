@@ -101,10 +101,8 @@ def loss_of_constant(rows, loss):
     return float(-(xlogy(mean, mean) + xlog1py(1 - mean, -mean)).mean())
 
 
-def report(*, r2, where, stretch, rank, n_latents):
+def report(*, r2, where, distortion, rank, n_latents):
     """What the theorem's assumptions say of a fit."""
-    low, high = stretch
-    distortion = math.sqrt(high / low) - 1.0 if low > 0 else math.inf
     assumptions = (
         Assumption.at_least(
             "rows are reproduced",
