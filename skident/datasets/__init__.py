@@ -3,6 +3,7 @@
 from skident.datasets._activation_files import load_activations
 from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
+from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._representations import (
@@ -10,6 +11,7 @@ from skident.datasets._representations import (
     make_perturbed_representations,
 )
 from skident.datasets._sparse_dictionary import make_sparse_dictionary
+from skident.datasets._square_images import make_square_images
 from skident.datasets._texts import load_tweets
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
+    "make_batch_effect_embeddings",
     "make_near_isometric_sources",
     "make_perturbed_representations",
     "make_sparse_dictionary",
+    "make_square_images",
 ]
