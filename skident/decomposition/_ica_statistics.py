@@ -74,8 +74,8 @@ class Marginals(NamedTuple):
 
     Parameters
     ----------
-    means : ndarray of shape (7, n_components)
-        Of y, y^2, y^3, y^4, y^6, exp(-y^2 / 2) and y exp(-y^2 / 2).
+    means : ndarray of shape (8, n_components)
+        Of y, y^2, ..., y^6, exp(-y^2 / 2) and y exp(-y^2 / 2).
     n_samples : float
         Number of rows, or the number of rows of equal weight that tell as much.
     """
@@ -94,19 +94,22 @@ class Marginals(NamedTuple):
 
     @property
     def skewness_stderr(self):
-        m4, m6 = self.kurtosis + 3.0, self.means[4] / self.means[1] ** 3
-        return np.sqrt(np.maximum(6.0, m6 - 6.0 * m4 + 9.0) / self.n_samples)
+        """By the delta method, but not below that of the Gaussian law."""
+        scale = np.sqrt(self.means[1])
+        m3, m4, m5, m6 = (self.means[i] / scale ** (i + 1) for i in (2, 3, 4, 5))
+        variance = m6 - 6 * m4 + 9 + m3**2 * (9 * m4 + 35) / 4 - 3 * m3 * m5
+        return np.sqrt(np.maximum(6.0, variance) / self.n_samples)
 
     @property
     def negentropy(self):
-        odd = self.means[6] ** 2 / _ODD_VARIANCE
-        even = (self.means[5] - _EVEN_MEAN) ** 2 / _EVEN_VARIANCE
+        odd = self.means[7] ** 2 / _ODD_VARIANCE
+        even = (self.means[6] - _EVEN_MEAN) ** 2 / _EVEN_VARIANCE
         return (odd + even) / 2
 
     def turned(self, order, signs):
         """Of the components in another order and with other signs."""
         means = self.means[:, order].copy()
-        means[[0, 2, 6]] *= signs
+        means[[0, 2, 4, 7]] *= signs
         return self._replace(means=means)
 
 
@@ -114,8 +117,10 @@ def marginal_sums(Y):
     """The sums over rows whose means a :class:`Marginals` holds."""
     square = Y * Y
     decay = np.exp(-0.5 * square)
-    cube, fourth = square * Y, square * square
-    pieces = (Y, square, cube, fourth, fourth * square, decay, Y * decay)
+    powers = [Y, square]
+    for _ in range(2):
+        powers += [powers[-2] * square, powers[-1] * square]
+    pieces = (*powers, decay, Y * decay)
     return np.stack([piece.sum(axis=0, dtype=np.float64) for piece in pieces])
 
 
