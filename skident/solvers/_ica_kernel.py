@@ -154,7 +154,7 @@ class Rows:
             for low in range(0, self.n_samples, step)
         ]
         self._step = min(step, self.n_samples)
-        self._groups = in_groups(chunks)
+        self._groups = in_groups(chunks, 8 * self.n_components**2)
 
     def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True):
         """A :class:`Pass` over the sources ``W @ z`` of the whitened rows z.

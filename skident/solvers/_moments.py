@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skident.solvers._parallel import in_groups, workers
+
 # Work arrays of a chunk of rows: two float64 copies of it in the cache.
 _CHUNK_BYTES = 2**21
 
@@ -95,19 +97,7 @@ class Moments:
             raise ValueError(
                 f"X must be of shape (n_rows, {n_features}), got {X.shape}."
             )
-        added = Moments(n_features)
-        for rows in row_slices(*X.shape):
-            chunk = X[rows].astype(np.float64)
-            with np.errstate(invalid="ignore"):
-                mean = chunk.mean(axis=0)
-            if not np.isfinite(mean).all():
-                raise ValueError(
-                    f"X must be finite; rows {rows.start} to {rows.stop - 1} hold "
-                    f"NaN or infinity (n_samples = {len(X)})."
-                )
-            chunk -= mean
-            added._join(len(chunk), mean, chunk.T @ chunk)
-        return self.merge(added)
+        return self.merge(moments_of(X, n_features))
 
     def merge(self, other):
         """Take in all that another instance has seen.
@@ -142,3 +132,58 @@ class Moments:
         self._scatter = self._scatter + scatter
         self._scatter += np.outer(gap, gap) * (self.n_samples * n_rows / total)
         self.n_samples = total
+
+    def _add_chunk(self, chunk):
+        """Take in a chunk of float64 rows, which is overwritten."""
+        mean = np.full(len(chunk), 1.0 / len(chunk)) @ chunk
+        if not np.isfinite(mean).all():
+            return False
+        chunk -= mean
+        self._join(len(chunk), mean, chunk.T @ chunk)
+        return True
+
+
+def moments_of(X, n_features, transform=None):
+    """Moments of the rows of ``X``, or of ``transform`` of their chunks.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_columns)
+    n_features : int
+        Number of columns after the transform.
+    transform : callable or None, default=None
+        Maps a chunk of float64 rows to rows of ``n_features`` columns.
+
+    Returns
+    -------
+    Moments
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite.
+    """
+
+    def one_group(chunks):
+        found = Moments(n_features)
+        for rows in chunks:
+            chunk = X[rows].astype(np.float64)
+            if transform is not None:
+                chunk = transform(chunk)
+            if not found._add_chunk(chunk):
+                raise ValueError(
+                    f"X must be finite; rows {rows.start} to {rows.stop - 1} hold "
+                    f"NaN or infinity (n_samples = {len(X)})."
+                )
+        return found
+
+    total = Moments(n_features)
+    groups = in_groups(row_slices(*X.shape), 8 * n_features**2)
+    if len(groups) <= 1:
+        parts = map(one_group, groups)
+    else:
+        with workers() as map_groups:
+            parts = map_groups(one_group, groups)
+    for part in parts:
+        total.merge(part)
+    return total

@@ -10,7 +10,8 @@ from threadpoolctl import ThreadpoolController
 
 # Rows are split into at most this many groups, whatever the number of threads, and
 # the groups' sums are added in order: results do not depend on the threads.
-N_GROUPS = 16
+_N_GROUPS = 16
+_GROUP_BYTES = 2**26
 
 _lock = threading.Lock()
 _holders = 0
@@ -66,8 +67,11 @@ def workers():
                 _limits = None
 
 
-def in_groups(chunks):
-    """Split a list into at most ``N_GROUPS`` runs of nearly equal length."""
-    n_groups = min(N_GROUPS, len(chunks))
+def in_groups(chunks, n_bytes):
+    """Split a list into runs of nearly equal length, one for each partial sum.
+
+    ``n_bytes`` is the size of a partial sum; all of them take 64 MiB at most.
+    """
+    n_groups = max(1, min(_N_GROUPS, len(chunks), _GROUP_BYTES // n_bytes))
     ends = [len(chunks) * i // n_groups for i in range(n_groups + 1)]
     return [chunks[low:high] for low, high in pairwise(ends)]

@@ -6,11 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from skident.solvers._moments import Moments, row_slices
+from skident.solvers._moments import Moments, moments_of, row_slices
 from skident.solvers._random import generator
 
 # Beyond this ratio of eigenvalues those of the covariance have lost too many digits.
 _MAX_EIGH_CONDITION = 1e6
+# Share of the largest eigenvalue of a covariance that rounding can leave to others.
+_COVARIANCE_NOISE = 1e-13
 _OVERSAMPLING = 10
 _POWER_ITERATIONS = 6
 
@@ -67,11 +69,12 @@ def whitening(
         None is the numerical rank.
     solver : {"auto", "eigh", "svd", "randomized"}, default="auto"
         "eigh" decomposes the covariance. "svd" decomposes the centred data, by way
-        of the triangular factor of chunks, which keeps the small eigenvalues of badly
-        conditioned data exact and reads ``X`` twice. "randomized" iterates on a few
-        directions; it needs an integer ``n_components``. "auto" is "eigh" when
-        ``n_samples >= 4 n_features`` and the condition number of the kept components
-        is at most 1e6, or when there are only moments, and "svd" elsewhere.
+        of the triangular factor of chunks, which keeps the digits of the small
+        eigenvalues of badly conditioned data; it reads ``X`` twice. "randomized"
+        iterates on a few directions and needs an integer ``n_components``. "auto" is
+        "eigh" when ``n_samples >= 4 n_features`` and the condition number of the kept
+        components is at most 1e6, or when there are only moments, and "svd" elsewhere,
+        where it can by a covariance of nearly whitened rows.
     rank_tol : float, default=1e-10
         Eigenvalues at most this share of the largest count as zero.
     random_state : int, Generator, RandomState or None, default=None
@@ -140,9 +143,12 @@ def whitening(
             return found._replace(solver="eigh")
         if found.condition_number <= _MAX_EIGH_CONDITION:
             return found._replace(solver="eigh")
+        factor = _refined(X, mean, values[::-1], vectors.T[::-1], rank_tol)
     else:
-        mean = _mean(X)
-    values, vectors = _triangular(X, mean)
+        mean, factor = _mean(X), None
+    if factor is None:
+        factor = _triangular(X, mean)
+    values, vectors = _decomposed(factor, n_samples)
     found = _build(mean, values, vectors, n_samples, n_components, rank_tol)
     return found._replace(solver="svd")
 
@@ -167,7 +173,7 @@ def _mean(X):
 
 
 def _triangular(X, mean):
-    """Eigenvalues and vectors of the covariance from the data's triangular factor."""
+    """R of the QR decomposition of the centred data, chunk by chunk."""
     n_samples, n_features = X.shape
     factor = np.zeros((0, n_features))
     # A chunk should outweigh the factor that is decomposed again with it.
@@ -176,8 +182,32 @@ def _triangular(X, mean):
         stacked = np.concatenate([factor, X[rows] - mean])
         factor = linalg.qr(stacked, mode="r", overwrite_a=True, check_finite=False)[0]
         factor = factor[:n_features]
+    return factor
+
+
+def _refined(X, mean, values, vectors, rank_tol):
+    """The same R but for a rotation, from the covariance of nearly white data.
+
+    One more product of the data instead of a decomposition. The components that
+    rounding has spoilt beyond use must be below the rank; otherwise None.
+    """
+    if rank_tol < 10 * _COVARIANCE_NOISE:
+        return None
+    good = values > _COVARIANCE_NOISE * values[0]
+    scales, vectors = np.sqrt(values[good])[:, None], vectors[good]
+    matrix = (vectors / scales).T
+    white = moments_of(X, len(vectors), lambda chunk: (chunk - mean) @ matrix)
+    try:
+        factor = linalg.cholesky(white.covariance)
+    except linalg.LinAlgError:
+        return None
+    return factor @ (scales * vectors) * np.sqrt(len(X))
+
+
+def _decomposed(factor, n_samples):
+    """Eigenvalues and vectors of the covariance from a factor of the data."""
     values, vectors = linalg.svd(factor, full_matrices=False, check_finite=False)[1:]
-    spectrum = np.zeros(n_features)
+    spectrum = np.zeros(factor.shape[1])
     spectrum[: len(values)] = values**2 / n_samples
     return spectrum, vectors
 
