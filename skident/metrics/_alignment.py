@@ -160,7 +160,8 @@ def alignment_errors(F1, F2, norm="mean", *, test_size=None, random_state=None):
     Raises
     ------
     ValueError
-        As :func:`near_identifiability_score`.
+        As :func:`near_identifiability_score`, or if there are fewer rows than twice the
+        number of whitened components.
 
     Warns
     -----
@@ -207,6 +208,12 @@ def alignment_errors(F1, F2, norm="mean", *, test_size=None, random_state=None):
     rng = check_random_state(random_state)
     fit, test = _split(len(F1), test_size, rng)
     whites = _whitenings(F1, F2, fit)
+    n_fit, k = len(F1[fit]), len(whites[0].matrix)
+    if n_fit < 2 * k:
+        raise ValueError(
+            f"F1 and F2 have {k} components, for which ICA needs at least {2 * k} "
+            f"rows; it has {n_fit} (n_samples = {len(F1)})."
+        )
     # Two starts: with one, the same Gaussian data would seem to have the same sources.
     seeds = rng.randint(np.iinfo(np.int32).max, size=2)
     rotations = [

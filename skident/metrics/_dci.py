@@ -93,7 +93,7 @@ def dci_scores(
     --------
     >>> import numpy as np
     >>> from skident.metrics import dci_scores
-    >>> s = np.random.default_rng(0).integers(4, size=(400, 2))
+    >>> s = np.random.default_rng(0).integers(4, size=(200, 2))
     >>> turned = s @ np.array([[0.8, 0.6], [-0.6, 0.8]])
     >>> straight, mixed = dci_scores(s, s), dci_scores(s, turned)
     >>> straight["disentanglement"] > 0.95, mixed["disentanglement"] < 0.5

@@ -69,7 +69,7 @@ def infomec_scores(
     -----
     The definition of [1]_. Mutual information of a continuous latent and a source is
     estimated from 10 nearest neighbours [2]_, that of two discrete ones from counts.
-    With A active latents, S sources and NMI in [0, 1],
+    With A active latents, S sources,
 
     - ``infom = (mean_j max_i NMI_ij / sum_i NMI_ij - 1/S) / (1 - 1/S)``, over active j;
     - ``infoc = (mean_i max_j NMI_ij / sum_j NMI_ij - 1/A) / (1 - 1/A)``, likewise;

@@ -42,10 +42,13 @@ def check_matrix(values, name: str, *, column: bool = False) -> np.ndarray:
         matrix = matrix[:, None]
     _check_shape(matrix, name)
     if matrix.dtype not in (np.float32, np.float64):
+        # Strings of digits and complex numbers would go through astype.
+        if matrix.dtype.kind not in "biufO":
+            raise ValueError(f"{name} must be numbers, got dtype {matrix.dtype}.")
         try:
             matrix = matrix.astype(np.float64)
         except (TypeError, ValueError):
-            raise ValueError(f"{name} must be numbers, got {matrix.dtype}.") from None
+            raise ValueError(f"{name} must be numbers, got objects.") from None
     for rows in row_chunks(*matrix.shape):
         if not np.isfinite(matrix[rows]).all():
             raise ValueError(

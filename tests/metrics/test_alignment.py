@@ -311,6 +311,17 @@ def test_errors_name_the_argument(score):
         score(F, F, test_size=1.0)
 
 
+def test_too_few_rows_for_ica():
+    F1, F2 = laplace(0, 20, 30), laplace(1, 20, 30)
+    # Centring leaves 19 dimensions of 20 rows.
+    with pytest.raises(
+        ValueError, match=r"19 components, for which ICA needs .* 38 row"
+    ):
+        alignment_errors(F1, F2)
+    with pytest.raises(ValueError, match=r"it has 5 \(n_samples = 20\)"):
+        alignment_errors(F1[:, :3], F2[:, :3], test_size=0.75)
+
+
 def test_unknown_group():
     F = laplace(0, 20, 3)
     with pytest.raises(ValueError, match="group"):

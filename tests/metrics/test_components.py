@@ -115,5 +115,6 @@ def test_errors_name_the_argument(score):
         score(Y[:0], Y[:0])
     with pytest.raises(ValueError, match=r"Y2 must be two-dimensional .* \(10, 3, 1\)"):
         score(Y, Y[:, :, None])
-    with pytest.raises(ValueError, match="Y1 must be numbers"):
-        score([["a"], ["b"]], Y[:2])
+    for wrong in ([["1"], ["2"]], [[1j], [2]], [[None], [{}]]):
+        with pytest.raises(ValueError, match="Y1 must be numbers, got"):
+            score(wrong, Y[:2])

@@ -27,12 +27,12 @@ def test_latents_that_are_the_sources_score_one():
 
 
 def test_default_forests():
-    s = labels(0, 400, 2)
+    s = labels(0, 200, 2)
     discrete = dci_scores(s, s)
     forest = RandomForestClassifier(100, min_samples_leaf=10, max_features=None)
     named = dci_scores(s, s, estimator=forest)
     np.testing.assert_array_equal(discrete["importance"], named["importance"])
-    u = uniform(0, 400, 2)
+    u = uniform(0, 200, 2)
     continuous = dci_scores(u, u, discrete_sources=False)
     for scores in (discrete, continuous):
         assert scores["disentanglement"] > 0.95 and scores["completeness"] > 0.95
