@@ -223,7 +223,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         "whiten_solver": [StrOptions({"auto", "eigh", "svd", "randomized"})],
         "rank_tol": [Interval(Real, 0, 1, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
         "memory": [Interval(Integral, 1, None, closed="left")],
         "ls_tries": [Interval(Integral, 1, None, closed="left")],
         "lambda_min": [Interval(Real, 0, None, closed="neither")],
@@ -334,7 +334,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             for _ in shards.chunks(CHUNK_ROWS):
                 pass
             raise
-        check_rows(len(shards), len(white.matrix))
+        check_rows(len(shards), white)
         if white.rank < shards.n_features:
             chunks = shards.chunks(CHUNK_ROWS)
             warn_of_rank(

@@ -32,8 +32,13 @@ def output_dtype(dtype):
     return np.float64 if dtype == np.float64 else np.float32
 
 
-def check_rows(n_samples, n_components):
-    """Raise ``ValueError`` if there are fewer rows than twice the components."""
+def check_rows(n_samples, white):
+    """Raise ``ValueError`` if rows are all equal, or under twice the components."""
+    # Equal rows leave what their mean was rounded by.
+    rounding = 4 * np.finfo(np.float64).eps * np.abs(white.mean).max()
+    if white.explained_variance[0] <= rounding**2:
+        raise ValueError(f"all rows of X are the same (n_samples = {n_samples}).")
+    n_components = len(white.matrix)
     if n_samples < 2 * n_components:
         raise ValueError(
             f"n_samples = {n_samples} is too few for {n_components} components, which "

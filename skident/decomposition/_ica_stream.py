@@ -50,7 +50,8 @@ class Stream:
 
     def __init__(self, n_features):
         self.moments = Moments(n_features)
-        self.components = self.levels = self.dependence = self.running = None
+        self.components = self.levels = self.gradient = None
+        self.dependence = self.running = None
         self.weight = self.weight_square = 0.0
         self.eps = 0.0
         self.n_steps = 0
@@ -77,10 +78,11 @@ class Stream:
             random_state=0,
         )
         n_samples, k = new.moments.n_samples, len(white.matrix)
-        check_rows(n_samples, k)
+        check_rows(n_samples, white)
         if new.components is None:
             found = search(est, shards.parts[0], white, seed)
             rotation, new.n_steps = found.rotation, found.n_iter
+            new.gradient = np.full((k, k), found.gradient_norm)
         else:
             scale = (white.matrix * white.explained_variance[:, None]).T
             rotation = nearest_rotation(new.components, scale)
@@ -88,7 +90,8 @@ class Stream:
                 rotation = np.eye(k)
             if est.rotation == "none" or k != len(new.components):
                 new.levels, new.weight, new.weight_square = None, 0.0, 0.0
-            if est.rotation == "ica" and k > 1:
+                new.gradient = None
+            if est.rotation == "ica":
                 rotation = new._search(est, shards, white, rotation)
         new.components = rotation @ white.matrix
         new.eps = max(new.eps, np.finfo(shards.dtype).eps)
@@ -116,6 +119,8 @@ class Stream:
             gap = (level[:, None] - level) / 2
             product = signs[:, None] * product
             gradient = (product - product.T - gap * (Y.T @ Y / len(Y))) / 2
+            old = gradient if self.gradient is None else self.gradient
+            self.gradient = (1 - share) * old + share * gradient
             step = share * gradient / hessian
             largest = np.abs(step).max()
             if largest > _MAX_STEP:
@@ -156,14 +161,16 @@ class Stream:
         self.running = means, pairs, slope = new
 
         signs = density_signs(pairs, slope) if est.extended else np.ones(k)
-        product = signs[:, None] * pairs[0]
         peaked = signs if est.fun == "tanh" or not est.extended else peakedness(Y)
+        exact, loss, _ = ica_gradient(Y, est.fun, est.extended)
+        # Running too; the gradient of a few rows would be all noise.
+        gradient = exact if est.rotation != "ica" else self.gradient
         found = Optimum(
             rotation=rotation,
             n_iter=self.n_steps,
             converged=True,
-            gradient_norm=float(np.abs(product - product.T).max() / 2),
-            loss=ica_gradient(Y, est.fun, est.extended)[1],
+            gradient_norm=float(np.abs(gradient).max()),
+            loss=loss,
             density_sign=peaked,
             history=np.zeros(0),
         )

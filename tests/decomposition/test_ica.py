@@ -459,9 +459,15 @@ def test_duplicated_columns_name_the_rank():
     np.testing.assert_allclose(est.transform(np.c_[X, X[:, :2]]).std(axis=0), 1)
 
 
-def test_equal_rows():
-    with pytest.raises(ValueError, match="all rows of X are the same"):
-        post().fit(np.ones((20, 3)))
+@pytest.mark.parametrize("n_features", [1, 3])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1e30])
+def test_equal_rows(n_features, value):
+    X = np.full((77, n_features), value)
+    for method in (post().fit, post().partial_fit):
+        with pytest.raises(
+            ValueError, match=r"rows of X are the same \(n_samples = 77"
+        ):
+            method(X)
 
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")

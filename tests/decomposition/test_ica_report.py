@@ -170,7 +170,7 @@ def test_a_search_that_stops_early():
     # A gradient above tol but below its sampling error costs nothing that shows.
     _, violated = fitted(X, tol=1e-4)
     assert OPTIMUM not in violated
-    loose, violated = fitted(X, tol=1e-12, max_iter=60)
+    loose, violated = fitted(X, tol=1e-18, max_iter=30)
     assert OPTIMUM not in violated and not loose.converged_
 
 
