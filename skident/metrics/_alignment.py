@@ -4,13 +4,12 @@ import warnings
 from numbers import Real
 
 import numpy as np
-from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skident.metrics._diameter import diameter
+from skident.metrics._groups import GROUPS, group_error
 from skident.metrics._inputs import check_matrix, check_same_rows
-from skident.metrics._matching import signed_assignment
 from skident.solvers import ica, whitening
 from skident.utils._sklearn import (
     Interval,
@@ -18,9 +17,8 @@ from skident.utils._sklearn import (
     validate_parameter_constraints,
 )
 
-_GROUPS = ("signed_permutation", "rigid", "linear")
 _CONSTRAINTS = {
-    "group": [StrOptions(set(_GROUPS))],
+    "group": [StrOptions(set(GROUPS))],
     "norm": [StrOptions({"mean", "max", "q99"})],
     "test_size": [Interval(Real, 0, 1, closed="neither"), None],
     "random_state": ["random_state"],
@@ -119,7 +117,7 @@ def near_identifiability_score(
     fit, test = _split(len(F1), test_size, check_random_state(random_state))
     if F1.shape[1] != F2.shape[1]:
         F1, F2 = _whitened(F1, F2, _whitenings(F1, F2, fit))
-    return _error(F1, F2, group, norm, fit, test) / diameter(F1)
+    return group_error(F1, F2, group, norm, fit, test) / diameter(F1)
 
 
 def alignment_errors(F1, F2, norm="mean", *, test_size=None, random_state=None):
@@ -227,13 +225,13 @@ def alignment_errors(F1, F2, norm="mean", *, test_size=None, random_state=None):
         F1, F2 = Z1, Z2
     raw, white = diameter(F1), diameter(Z1)
     errors = {}
-    for name, group in zip(("permutation", "rigid", "linear"), _GROUPS, strict=True):
-        errors[name] = _error(F1, F2, group, norm, fit, test) / raw
-    for name, group in zip(("permutation", "rigid"), _GROUPS[:2], strict=True):
-        errors[f"whitened_{name}"] = _error(Z1, Z2, group, norm, fit, test) / white
+    for name, group in zip(("permutation", "rigid", "linear"), GROUPS, strict=True):
+        errors[name] = group_error(F1, F2, group, norm, fit, test) / raw
+    for name, group in zip(("permutation", "rigid"), GROUPS[:2], strict=True):
+        errors[f"whitened_{name}"] = group_error(Z1, Z2, group, norm, fit, test) / white
     Y1, Y2 = (Z @ rotation.T for Z, rotation in zip((Z1, Z2), rotations, strict=True))
     # A rotation leaves the diameter as it is.
-    errors["ica"] = _error(Y1, Y2, _GROUPS[0], norm, fit, test) / white
+    errors["ica"] = group_error(Y1, Y2, GROUPS[0], norm, fit, test) / white
     errors["efficiency"] = ica_efficiency(
         errors["permutation"], errors["rigid"], errors["ica"]
     )
@@ -336,31 +334,6 @@ def _whitened(F1, F2, whites):
         (F - white.mean) @ white.matrix.T
         for F, white in zip((F1, F2), whites, strict=True)
     ]
-
-
-def _error(F1, F2, group, norm, fit, test):
-    """Norm of what the group's least-squares map leaves."""
-    means = [F[fit].mean(axis=0) for F in (F1, F2)]
-    h = _best_map(F1[fit] - means[0], F2[fit] - means[1], group)
-    lengths = np.linalg.norm(F1[test] - means[0] - (F2[test] - means[1]) @ h, axis=1)
-    if norm == "mean":
-        return float(lengths.mean())
-    return float(lengths.max() if norm == "max" else np.quantile(lengths, 0.99))
-
-
-def _best_map(A, B, group):
-    """Least-squares h in ``A ~ B @ h``, for centred rows."""
-    if group == "linear":
-        return np.linalg.lstsq(B, A, rcond=None)[0]
-    cross = B.T @ A
-    if group == "rigid":
-        left, _, right = linalg.svd(cross)
-        return left @ right
-    # |a - s b|^2 = |a|^2 + |b|^2 - 2 s a.b: covariances decide, not correlations.
-    permutation, signs, _ = signed_assignment(cross)
-    h = np.zeros_like(cross)
-    h[np.arange(len(h)), permutation] = signs
-    return h
 
 
 def _ica_rotation(F, white, seed, name):

@@ -8,7 +8,12 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 
-from skident.metrics._inputs import check_labels, check_matrix, check_same_rows
+from skident.metrics._inputs import (
+    check_labels,
+    check_matrix,
+    check_same_rows,
+    check_sources,
+)
 
 _TREES = 100
 # Leaves of fully grown trees split on noise, which makes every latent look important.
@@ -102,13 +107,7 @@ def dci_scores(
     if discrete_sources:
         S = check_labels(sources, "sources")
     else:
-        S = check_matrix(sources, "sources", column=True)
-        constant = np.flatnonzero(np.ptp(S, axis=0) == 0)
-        if constant.size:
-            raise ValueError(
-                f"sources must vary: column {constant[0]} is constant; "
-                f"n_samples = {len(S)}."
-            )
+        S = check_sources(sources)
     Z = check_matrix(latents, "latents")
     check_same_rows(S, Z, ("sources", "latents"))
     rng = check_random_state(random_state)

@@ -58,6 +58,15 @@ def check_matrix(values, name: str, *, column: bool = False) -> np.ndarray:
     return matrix
 
 
+def check_sources(values, name: str = "sources") -> np.ndarray:
+    """As :func:`check_matrix`, of columns that vary; (n_samples,) is one column."""
+    sources = check_matrix(values, name, column=True)
+    constant = np.flatnonzero(np.ptp(sources, axis=0) == 0)
+    if constant.size:
+        _refuse_constant(name, constant[0], len(sources))
+    return sources
+
+
 def check_labels(values, name: str, *, constant: bool = False) -> np.ndarray:
     """Discrete columns, each encoded as 0, 1, ... in the order of its sorted labels.
 
@@ -88,9 +97,7 @@ def check_labels(values, name: str, *, constant: bool = False) -> np.ndarray:
     for j, column in enumerate(columns.T):
         labels, codes[:, j] = _encode(name, column, columns)
         if len(labels) == 1 and not constant:
-            raise ValueError(
-                f"{name} must vary: column {j} is constant; n_samples = {len(column)}."
-            )
+            _refuse_constant(name, j, len(column))
         if 2 * len(labels) > len(column) > 1:
             raise ValueError(
                 f"{name} must be discrete: column {j} has {len(labels)} distinct "
@@ -106,6 +113,12 @@ def check_same_rows(first, second, names: tuple[str, str]) -> None:
             f"{names[0]} and {names[1]} must be of the same rows: got {len(first)} and "
             f"{len(second)}."
         )
+
+
+def _refuse_constant(name, column, n_samples):
+    raise ValueError(
+        f"{name} must vary: column {column} is constant; n_samples = {n_samples}."
+    )
 
 
 def _check_shape(matrix, name):

@@ -5,7 +5,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_predict
 
-from skident.metrics._inputs import check_matrix, check_same_rows
+from skident.metrics._inputs import check_matrix, check_same_rows, check_sources
 
 
 def linear_r2_score(sources, latents, *, cv=None):
@@ -53,15 +53,9 @@ def linear_r2_score(sources, latents, *, cv=None):
     >>> round(linear_r2_score(u, u @ [[1.0, 2.0], [3.0, 4.0]] + 5.0), 6)
     1.0
     """
-    S = check_matrix(sources, "sources", column=True)
+    S = check_sources(sources)
     Z = check_matrix(latents, "latents")
     check_same_rows(S, Z, ("sources", "latents"))
-    constant = np.flatnonzero(np.ptp(S, axis=0) == 0)
-    if constant.size:
-        raise ValueError(
-            f"sources must vary: column {constant[0]} is constant; "
-            f"n_samples = {len(S)}."
-        )
     S, Z = S.astype(np.float64, copy=False), Z.astype(np.float64, copy=False)
     model = LinearRegression()
     if cv is None:

@@ -12,6 +12,7 @@ from skident.datasets import make_perturbed_representations
 from skident.metrics import (
     _alignment,
     _diameter,
+    _groups,
     alignment_errors,
     ica_efficiency,
     match_components,
@@ -70,7 +71,7 @@ def test_maps_are_the_least_squares_members():
     for seed in range(20):
         A, B = laplace(seed, 50, 3), laplace(seed + 100, 50, 3) * [1.0, 5.0, 0.2]
         A, B = A - A.mean(axis=0), B - B.mean(axis=0)
-        found = {group: _alignment._best_map(A, B, group) for group in GROUPS}
+        found = {group: _groups.best_map(A, B, group) for group in GROUPS}
         left = {group: np.linalg.norm(A - B @ h) for group, h in found.items()}
         best = min(np.linalg.norm(A - B @ h) for h in signed)
         assert left["signed_permutation"] == pytest.approx(best, rel=1e-12)
