@@ -201,10 +201,7 @@ class Rows:
         else:
             Z = (self.X[::stride] - self.mean) @ self.matrix.T
         moments = Moments(self.n_components).update(Z)
-        values, vectors = np.linalg.eigh(moments.covariance)
-        # Few rows may span less than all components.
-        root = (vectors / np.sqrt(np.maximum(values, 1e-6))) @ vectors.T
-        return Rows(Z, moments.mean, root, self.map_groups)
+        return Rows(Z, moments.mean, decorrelation(moments), self.map_groups)
 
     def batches(self, n_rows, rng):
         """Whitened rows in float64, about ``n_rows`` at a time, in random order.
@@ -215,10 +212,6 @@ class Rows:
         ends = np.linspace(0, self.n_samples, n_batches + 1).astype(np.intp)
         for i in rng.permutation(n_batches):
             yield (self.X[ends[i] : ends[i + 1]] - self.mean) @ self.matrix.T
-
-    def evaluate_batch(self, Z, W, fun):
-        """A :class:`Pass` over the sources of a batch of whitened rows."""
-        return evaluate_sources(Z @ W.T, fun)
 
     def _centre(self, rows, out):
         # In float64, and rounded to the precision of ``out`` only then.
@@ -251,6 +244,13 @@ class Rows:
         return self._kept
 
 
+def decorrelation(moments):
+    """Inverse square root of a covariance that is near the identity."""
+    values, vectors = np.linalg.eigh(moments.covariance)
+    # Few rows may span less than all components.
+    return (vectors / np.sqrt(np.maximum(values, 1e-6))) @ vectors.T
+
+
 def evaluate_sources(Y, fun):
     """A :class:`Pass`, in float64, over sources of shape (n_samples, k)."""
     n_samples, k = Y.shape
@@ -261,11 +261,16 @@ def evaluate_sources(Y, fun):
     return _total([sums], n_samples)
 
 
+def checked_mean(total, n_samples):
+    """A sum over rows divided by their number; refuses what is not finite."""
+    if not np.isfinite(total).all():
+        raise ValueError(f"X must be finite (n_samples = {n_samples}).")
+    return total / n_samples
+
+
 def _total(groups, n_samples):
     """Mean over all rows from the sums of the groups."""
-    product = sum(sums.product for sums in groups) / n_samples
-    if not np.isfinite(product).all():
-        raise ValueError(f"X must be finite (n_samples = {n_samples}).")
+    product = checked_mean(sum(sums.product for sums in groups), n_samples)
     slope = sum(sums.slope for sums in groups) / n_samples
     if groups[0].loss is None:
         return Pass(product, slope, None)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skident.solvers._ica_kernel import evaluate_sources
 from skident.solvers._ica_lbfgs import Descent, Patience, Rotations, polar
 
 # Cosine of the last turn at which fixed-point steps on the subsample are done, and how
@@ -84,7 +85,7 @@ def minibatches(rows, W, geometry, n_passes, rng):
     for _ in range(n_passes):
         total, n_batches = np.zeros((k, k)), 0
         for Z in rows.batches(n_rows, rng):
-            found = rows.evaluate_batch(Z, W, geometry.fun)
+            found = evaluate_sources(Z @ W.T, geometry.fun)
             n_steps += 1
             # The first batches count alike, later ones by an exponential mean.
             share = max(1.0 / n_steps, 0.05)

@@ -135,7 +135,8 @@ class Moments:
 
     def _add_chunk(self, chunk):
         """Take in a chunk of float64 rows, which is overwritten."""
-        mean = np.full(len(chunk), 1.0 / len(chunk)) @ chunk
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = np.full(len(chunk), 1.0 / len(chunk)) @ chunk
         if not np.isfinite(mean).all():
             return False
         chunk -= mean

@@ -29,7 +29,8 @@ class Whitening(NamedTuple):
     explained_variance : ndarray of shape (n_components,)
         Eigenvalues of the kept components, descending, in squared units of the data.
     rank : int
-        Number of eigenvalues above ``rank_tol`` times the largest.
+        Number of eigenvalues above ``rank_tol`` times the largest, and above what
+        rounding of the means can leave.
     spectrum : ndarray of shape (n_eigenvalues,)
         All eigenvalues of the covariance that were computed, descending: all
         n_features of them, but for the solver "randomized".
@@ -253,7 +254,10 @@ def _randomized(moments_or_X, X, n_components, rank_tol, random_state):
 def _build(mean, values, vectors, n_samples, n_components, rank_tol):
     """Whitening from the spectrum (descending) and its vectors (rows)."""
     values = np.maximum(values, 0.0)
-    rank = int((values > rank_tol * values[0]).sum()) if values[0] > 0 else 0
+    # Columns that are constant leave what their mean was rounded by.
+    rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean).max()
+    floor = max(rank_tol * values[0], len(mean) * rounding**2)
+    rank = int((values > floor).sum())
     if rank == 0:
         raise ValueError(f"all rows of X are the same (n_samples = {n_samples}).")
     size = _n_kept(n_components, values, rank, n_samples)
