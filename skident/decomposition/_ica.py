@@ -343,13 +343,19 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
 
         found = search(self, array, white, int(seeds[1]))
         chunks = shards.chunks(CHUNK_ROWS)
-        marginals, mean_square = measure_marginals(chunks, white, found.rotation)
+        marginals = measure_marginals(chunks, white, found.rotation)
         generator = np.random.default_rng(int(seeds[2]))
         rows = shards.read(shards.sample(SAMPLE_ROWS, generator))
         pairs, dependence, Y = measure_pairs(rows, white, found.rotation, self.fun)
         complete(self, found, Y)
-        eps = np.finfo(shards.dtype).eps
-        measured = Measured(marginals, pairs, dependence, mean_square, eps, len(shards))
+        measured = Measured(
+            marginals=marginals,
+            pairs=pairs,
+            dependence=dependence,
+            mean_square=np.square(rows, dtype=np.float64).mean(axis=0),
+            eps=np.finfo(shards.dtype).eps,
+            n_samples=len(shards),
+        )
         describe(fitted, white, found, measured, output_dtype(shards.dtype))
         self._become(fitted)
         warn_of_fit(self)

@@ -114,14 +114,15 @@ class Marginals(NamedTuple):
 
 
 def marginal_sums(Y):
-    """The sums over rows whose means a :class:`Marginals` holds."""
+    """The sums over rows whose means a :class:`Marginals` holds, in float64."""
     square = Y * Y
     decay = np.exp(-0.5 * square)
     powers = [Y, square]
     for _ in range(2):
         powers += [powers[-2] * square, powers[-1] * square]
     pieces = (*powers, decay, Y * decay)
-    return np.stack([piece.sum(axis=0, dtype=np.float64) for piece in pieces])
+    ones = np.ones(len(Y), dtype=Y.dtype)
+    return np.stack([ones @ piece for piece in pieces]).astype(np.float64)
 
 
 def negentropy_bound(n_components, n_samples, *, searched):
@@ -264,13 +265,23 @@ def rank_dependence(Y):
     n_samples, n_components = Y.shape
     if n_components < 2 or n_samples < _LEAST_ROWS:
         return Dependence(np.nan, np.nan, n_samples)
-    ranks = stats.rankdata(np.abs(Y), axis=0).astype(np.float64)
+    ranks = np.stack([_ranks(np.abs(y)) for y in Y.T])
     ranks -= (n_samples + 1) / 2
-    ranks /= np.sqrt(np.maximum(np.square(ranks).sum(axis=0), 1.0))
-    found = np.abs(ranks.T @ ranks)[np.triu_indices(n_components, 1)]
+    ranks /= np.sqrt(np.maximum(np.square(ranks).sum(axis=1, keepdims=True), 1.0))
+    found = np.abs(ranks @ ranks.T)[np.triu_indices(n_components, 1)]
     level = LEVEL / (2 * len(found))
     bound = stats.norm.isf(level) / np.sqrt(n_samples - 1)
     return Dependence(float(found.max()), float(bound), n_samples)
+
+
+def _ranks(y):
+    """Ranks from 1, ties averaged; several times as fast as ``rankdata`` without."""
+    order = np.argsort(y)
+    if (np.diff(y[order]) == 0).any():
+        return stats.rankdata(y)
+    ranks = np.empty(len(y))
+    ranks[order] = np.arange(1.0, len(y) + 1)
+    return ranks
 
 
 def distance_dependence(Y):

@@ -134,7 +134,7 @@ class Stream:
         """Running means with the new rows in them, as an ``Optimum`` and measures."""
         n_new, n_samples, k = len(shards), self.moments.n_samples, len(rotation)
         components = rotation @ white.matrix
-        marginals, _ = measure_marginals(shards.chunks(CHUNK_ROWS), white, rotation)
+        marginals = measure_marginals(shards.chunks(CHUNK_ROWS), white, rotation)
         pairs, slope = np.zeros((6, k, k)), np.zeros(k)
         for block in shards.chunks(CHUNK_ROWS):
             Y = (block - white.mean) @ components.T
