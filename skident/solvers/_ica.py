@@ -95,8 +95,9 @@ def ica(
         parallel fixed point with symmetric decorrelation [2]_, which has the same
         fixed points and may never come to rest where the model does not hold;
         "picard" is L-BFGS on all invertible matrices [3]_, whose sources may be
-        correlated; "infomax" starts with three passes of natural gradient steps on
-        minibatches, for data that are slow to read, and ends like "picard-o".
+        correlated (with "exp" only when extended, with "cube" only when not);
+        "infomax" starts with three passes of natural gradient steps on minibatches,
+        for data that are slow to read, and ends like "picard-o".
     fun : {"tanh", "exp", "cube"}, default="tanh"
         Score psi: tanh(y), y exp(-y^2 / 2) or y^3.
     extended : bool, default=True
@@ -316,10 +317,11 @@ def _check_parameters(
     if algorithm not in ALGORITHMS:
         raise ValueError(f"algorithm must be one of {ALGORITHMS}, got {algorithm!r}.")
     _check_fun(fun)
-    if algorithm == "picard" and fun == "cube" and extended:
+    if algorithm == "picard" and (fun, extended) in (("cube", True), ("exp", False)):
         raise ValueError(
-            "algorithm='picard' has no likelihood with fun='cube' and extended=True: "
-            "exp(y^4 / 4) is no density. Use another fun, or extended=False."
+            f"algorithm='picard' has no likelihood with fun={fun!r} and "
+            f"extended={extended}, whose densities do not fall off. Use "
+            f"extended={not extended}, or fun='tanh'."
         )
     counts = {"memory": memory, "ls_tries": ls_tries, "n_init": n_init}
     for name, value in {"max_iter": max_iter, **counts}.items():
