@@ -10,14 +10,17 @@ from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
 )
+from skident.datasets._sentence_encoder import embed_texts, load_minilm
 from skident.datasets._sparse_dictionary import make_sparse_dictionary
 from skident.datasets._square_images import make_square_images
 from skident.datasets._texts import load_tweets
 
 __all__ = [
+    "embed_texts",
     "extract_activations",
     "load_activations",
     "load_image_patches",
+    "load_minilm",
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
