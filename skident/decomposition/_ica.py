@@ -316,48 +316,9 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             If features are constant or linear combinations of others.
         """
         # On a copy: whatever goes wrong, this estimator stays as it was.
-        fitted = self._blank()
-        shards = rows_of(fitted, X, reset=True)
-        array = shards.parts[0]
-        random_state = check_random_state(self.random_state)
-        seeds = random_state.randint(_MAX_SEED, size=3)
-        try:
-            white = whitening(
-                array,
-                self.n_components,
-                solver=self.whiten_solver,
-                rank_tol=self.rank_tol,
-                random_state=int(seeds[0]),
-            )
-        except ValueError:
-            # Rows in a file are checked when they are read: this names the bad one.
-            for _ in shards.chunks(CHUNK_ROWS):
-                pass
-            raise
-        check_rows(len(shards), white)
-        if white.rank < shards.n_features:
-            chunks = shards.chunks(CHUNK_ROWS)
-            warn_of_rank(
-                shards.n_features, white, constant_features(chunks), self.n_components
-            )
-
-        found = search(self, array, white, int(seeds[1]))
-        chunks = shards.chunks(CHUNK_ROWS)
-        marginals = measure_marginals(chunks, white, found.rotation)
-        generator = np.random.default_rng(int(seeds[2]))
-        rows = shards.read(shards.sample(SAMPLE_ROWS, generator))
-        pairs, dependence, Y = measure_pairs(rows, white, found.rotation, self.fun)
-        complete(self, found, Y)
-        measured = Measured(
-            marginals=marginals,
-            pairs=pairs,
-            dependence=dependence,
-            mean_square=np.square(rows, dtype=np.float64).mean(axis=0),
-            eps=np.finfo(shards.dtype).eps,
-            n_samples=len(shards),
-        )
-        describe(fitted, white, found, measured, output_dtype(shards.dtype))
+        fitted, white, constant = self._fitted(X)
         self._become(fitted)
+        warn_of_rank(self, white, constant)
         warn_of_fit(self)
         return self
 
@@ -527,6 +488,48 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         fitted = object.__new__(type(self))
         vars(fitted).update({n: v for n, v in vars(self).items() if not _learned(n)})
         return fitted
+
+    def _fitted(self, X):
+        """A fitted copy, its whitening and which features are constant; silent."""
+        fitted = self._blank()
+        shards = rows_of(fitted, X, reset=True)
+        array = shards.parts[0]
+        random_state = check_random_state(self.random_state)
+        seeds = random_state.randint(_MAX_SEED, size=3)
+        try:
+            white = whitening(
+                array,
+                self.n_components,
+                solver=self.whiten_solver,
+                rank_tol=self.rank_tol,
+                random_state=int(seeds[0]),
+            )
+        except ValueError:
+            # Rows in a file are checked when they are read: this names the bad one.
+            for _ in shards.chunks(CHUNK_ROWS):
+                pass
+            raise
+        check_rows(len(shards), white)
+        constant = np.zeros(shards.n_features, dtype=bool)
+        if white.rank < shards.n_features:
+            constant = constant_features(shards.chunks(CHUNK_ROWS))
+        found = search(self, array, white, int(seeds[1]))
+        chunks = shards.chunks(CHUNK_ROWS)
+        marginals = measure_marginals(chunks, white, found.rotation)
+        generator = np.random.default_rng(int(seeds[2]))
+        rows = shards.read(shards.sample(SAMPLE_ROWS, generator))
+        pairs, dependence, Y = measure_pairs(rows, white, found.rotation, self.fun)
+        complete(self, found, Y)
+        measured = Measured(
+            marginals=marginals,
+            pairs=pairs,
+            dependence=dependence,
+            mean_square=np.square(rows, dtype=np.float64).mean(axis=0),
+            eps=np.finfo(shards.dtype).eps,
+            n_samples=len(shards),
+        )
+        describe(fitted, white, found, measured, output_dtype(shards.dtype))
+        return fitted, white, constant
 
     def _become(self, fitted):
         """Take over the attributes of a copy."""

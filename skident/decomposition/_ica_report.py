@@ -293,8 +293,9 @@ def log_likelihood(chunks, est):
     return float(total / n_samples - constant + volume)
 
 
-def warn_of_rank(n_features, white, constant, n_components):
+def warn_of_rank(est, white, constant):
     """Warn of constant features, and of a rank below the number of features."""
+    n_features = est.n_features_in_
     if white.rank == n_features or white.solver == "randomized":
         return
     found = np.flatnonzero(constant)
@@ -306,7 +307,7 @@ def warn_of_rank(n_features, white, constant, n_components):
             UserWarning,
             stacklevel=4,
         )
-    if n_components is None and white.rank + len(found) < n_features:
+    if est.n_components is None and white.rank + len(found) < n_features:
         warnings.warn(
             f"X has numerical rank {white.rank} with {n_features} features: some are "
             f"linear combinations of others. There are {white.rank} components.",

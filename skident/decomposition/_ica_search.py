@@ -1,6 +1,5 @@
 """The search for a rotation, on all rows and on parts of them."""
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +145,6 @@ def agreement_of_parts(est, shards, n_splits, per_component):
 
 def _fit_part(template, shards, part, seed):
     """A fit on some of the rows, silent: the whole fit has warned."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        rows = shards.read(np.flatnonzero(part))
-        return clone(template).set_params(random_state=seed).fit(rows)
+    # Filters of warnings would not do, as threads share them.
+    rows = shards.read(np.flatnonzero(part))
+    return clone(template).set_params(random_state=seed)._fitted(rows)[0]

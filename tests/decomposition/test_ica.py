@@ -79,8 +79,13 @@ def test_agreement_with_picard(exact):
     assert match_components(est.transform(X), found.T).correlations.min() >= 0.999
 
 
-@pytest.mark.parametrize("algorithm", ["picard-o", "fastica"])
-@pytest.mark.parametrize("fun", ["tanh", "exp", "cube"])
+@pytest.mark.parametrize(
+    ("algorithm", "fun"),
+    [
+        *[(a, "tanh") for a in ("picard-o", "fastica", "picard", "infomax")],
+        *[(a, fun) for a in ("picard-o", "fastica") for fun in ("exp", "cube")],
+    ],
+)
 def test_every_contrast_recovers_mixed_densities(algorithm, fun):
     rng = np.random.default_rng(1)
     u = np.c_[SOURCES["laplace"](rng, (4000, 2)), SOURCES["uniform"](rng, (4000, 2))]
@@ -91,6 +96,8 @@ def test_every_contrast_recovers_mixed_densities(algorithm, fun):
     assert match.correlations.min() > 0.98
     signs = est.density_sign_[match.permutation]
     np.testing.assert_array_equal(signs, [1, 1, -1, -1])
+    np.testing.assert_allclose(est.transform(X).std(axis=0), 1, rtol=1e-6)
+    np.testing.assert_allclose(est.inverse_transform(est.transform(X)), X, atol=1e-8)
 
 
 def test_the_error_falls_with_the_root_of_the_rows():
@@ -316,6 +323,14 @@ def test_stability_is_what_the_standard_errors_promise():
         est.stability(X, n_splits=1)
 
 
+def test_parts_are_fitted_in_any_number_of_jobs():
+    _, X = mixture(n=1000)
+    est = post().fit(X)
+    with joblib.parallel_config(backend="threading"):
+        found = clone(est).set_params(n_jobs=2).fit(X).stability(X, n_splits=3)
+    assert found == est.stability(X, n_splits=3)
+
+
 def test_unstable_components_are_seen_to_be_so():
     X = np.random.default_rng(0).standard_normal((2000, 4))
     with pytest.warns(IdentifiabilityWarning):
@@ -419,6 +434,37 @@ def test_start_of_the_rotation():
     found = post(order="none", sign="none", w_init=first.rotation_).fit(X)
     np.testing.assert_allclose(found.transform(X), first.transform(X), atol=1e-4)
     assert found.n_iter_ <= first.n_iter_
+
+
+def test_every_parameter_reaches_the_search(monkeypatch):
+    from skident.decomposition import _ica_search
+
+    given = {
+        "algorithm": "fastica",
+        "fun": "exp",
+        "extended": False,
+        "max_iter": 77,
+        "tol": 1e-4,
+        "memory": 5,
+        "ls_tries": 6,
+        "lambda_min": 0.02,
+        "n_init": 2,
+        "w_init": np.eye(4),
+        "warm_start_subsample": 123,
+        "device": "cpu",
+    }
+    seen = {}
+    original = _ica_search.ica
+
+    def spy(X, whitening, **kwargs):
+        seen.update(kwargs)
+        return original(X, whitening)
+
+    monkeypatch.setattr(_ica_search, "ica", spy)
+    _, X = mixture()
+    post(**given).fit(X)
+    assert seen.pop("random_state") is not None
+    assert seen == given
 
 
 # --- when things go wrong ----------------------------------------------------------
