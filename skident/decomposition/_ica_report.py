@@ -30,7 +30,7 @@ from skident.utils import Assumption, IdentifiabilityReport
 MAX_ANGLE = np.pi / 12
 
 # Rows for what takes products of all pairs of components.
-SAMPLE_ROWS = 10_000
+SAMPLE_ROWS = 4096
 # Products of whitened rows in float32 lose digits with the root of this ratio.
 _FLOAT32_CONDITION = 1e6
 CHUNK_ROWS = 4096

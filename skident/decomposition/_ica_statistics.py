@@ -18,6 +18,8 @@ _EVEN_VARIANCE = 3**-0.5 - 1 / 2 - 1 / 16
 # Mean squared slope of the two functions under the Gaussian law: 3.85 and 4.54.
 _SLOPE = max((3**-0.5 * 2 / 3 - 1 / 8) / _ODD_VARIANCE, _ODD_VARIANCE / _EVEN_VARIANCE)
 
+# Rows of a block of the products of pairs, of which there are six.
+_PAIR_ROWS = 1024
 # Rows for the two measures of dependence; the second takes O(rows^2) an entry.
 _RANK_ROWS = 4096
 _DISTANCE_ENTRIES = 2**22
@@ -173,12 +175,18 @@ def pair_means(Y, fun):
     slope : ndarray of shape (k,)
         E[psi'_i].
     """
-    psi, slope = score_functions(Y, fun)
-    square, own = Y * Y, psi * Y
-    products = [psi.T @ Y, slope.T @ square, (psi * psi).T @ square]
-    products += [own.T @ own, own.T @ square, square.T @ square]
-    means = np.stack(products) / len(Y)
-    return means.astype(np.float64), slope.mean(axis=0, dtype=np.float64)
+    k = Y.shape[1]
+    means, total = np.zeros((6, k, k)), np.zeros(k)
+    for low in range(0, len(Y), _PAIR_ROWS):
+        y = Y[low : low + _PAIR_ROWS]
+        psi, slope = score_functions(y, fun)
+        square, own = y * y, psi * y
+        pieces = (psi, y), (slope, square), (psi * psi, square)
+        pieces += (own, own), (own, square), (square, square)
+        for mean, (left, right) in zip(means, pieces, strict=True):
+            mean += left.T @ right
+        total += slope.sum(axis=0)
+    return means / len(Y), total / len(Y)
 
 
 def density_signs(means, slope):
