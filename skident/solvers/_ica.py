@@ -40,13 +40,14 @@ class ICAResult(NamedTuple):
     converged : bool
         Whether ``gradient_norm`` is at most the tolerance.
     gradient_norm : float
-        Largest entry in absolute value of the relative gradient over all rows, in
-        float64: of the skew part of ``diag(s) E[psi(y) y^T]`` for the density signs s,
-        and for "picard" of the gradient of the likelihood.
+        Largest entry in absolute value of the relative gradient over all rows, good
+        to 1e-8: of the skew part of ``diag(s) E[psi(y) y^T]`` for the density signs
+        s, and for "picard" of the gradient of the likelihood.
     loss : float
         ``sum_i s_i E[f(y_i) - f(g)]`` with f the antiderivative of the score and g
         standard normal, zero for Gaussian sources and the lower the farther from
-        these; for "picard" the mean negative log-likelihood up to a constant.
+        these, good to 1e-6; for "picard" the mean negative log-likelihood up to a
+        constant.
     density_sign : ndarray of shape (k,)
         The signs s. With "tanh" and "exp", 1 is super-Gaussian and -1 is
         sub-Gaussian; with "cube" it is the other way round.
@@ -145,7 +146,8 @@ def ica(
     there can be many.
 
     An iteration takes 4 n k^2 operations and n k exponentials. Passes run in float32
-    with float64 sums until the gradient is small, then in float64; the whitened rows
+    with float64 sums until the gradient is small, then with sources in float64 (and
+    scores too, when ``tol`` is below 2e-7 or the score is "cube"); the whitened rows
     are kept, in float32, when they take at most 256 MiB (64 MiB for a memory map) and
     are made anew in every pass beyond that. Below a gradient of 0.03 a step is accepted
     by the slope at its end instead of the loss, which rounding would hide (the

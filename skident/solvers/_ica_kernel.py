@@ -21,8 +21,9 @@ _CHUNK_BYTES = 2**21
 # them from the data again. A memory map promises that memory is short.
 _KEPT_BYTES = 2**28
 _KEPT_BYTES_OF_MAPS = 2**26
-# Factors in [1, 2] whose product float32 holds without overflow.
+# Factors in [1, 2] whose product float32 holds without overflow, and terms of a sum.
 _FACTORS = 16
+_RUN = 256
 
 
 class Pass(NamedTuple):
@@ -107,7 +108,10 @@ def _tanh_and_log_cosh(Y, psi, work, ones):
     log cosh y = |y| + log(1 + u) - log 2.
     """
     np.abs(Y, out=work)
-    sums = (ones @ work).astype(np.float64)
+    # Short runs, because in float32 long sums would lose the digits of the loss.
+    sums = np.zeros(work.shape[1])
+    for low in range(0, len(work), _RUN):
+        sums += ones[low : low + _RUN] @ work[low : low + _RUN]
     np.multiply(work, -2.0, out=work)
     np.exp(work, out=work)
     np.subtract(1.0, work, out=psi)
@@ -156,7 +160,7 @@ class Rows:
         self._step = min(step, self.n_samples)
         self._groups = in_groups(chunks, 8 * self.n_components**2)
 
-    def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True):
+    def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True, narrow=False):
         """A :class:`Pass` over the sources ``W @ z`` of the whitened rows z.
 
         Parameters
@@ -169,6 +173,10 @@ class Rows:
             Of the sources and scores; sums over chunks are float64.
         with_loss : bool, default=True
             Whether to compute the loss as well.
+        narrow : bool, default=False
+            Whether to round float64 sources to float32 before the scores. These
+            errors are as good as independent and average out, unlike those of a
+            rounded ``W``.
         """
         dtype = np.dtype(dtype)
         kept = self._keep() if dtype == np.float32 and self._may_keep else None
@@ -177,6 +185,7 @@ class Rows:
 
         def one_group(chunks):
             scratch = self._borrow(dtype)
+            inner = self._borrow(np.dtype(np.float32)) if narrow else scratch
             sums = _Sums(self.n_components, fun, with_loss)
             for rows in chunks:
                 n_rows = rows.stop - rows.start
@@ -185,8 +194,13 @@ class Rows:
                     self._centre(rows, source)
                 else:
                     source = kept[rows]
-                sums.add(np.matmul(source, rotated, out=scratch.Y[:n_rows]), scratch)
+                Y = np.matmul(source, rotated, out=scratch.Y[:n_rows])
+                if narrow:
+                    np.copyto(inner.Y[:n_rows], Y, casting="same_kind")
+                sums.add(inner.Y[:n_rows], inner)
             self._scratch[dtype].append(scratch)
+            if narrow:
+                self._scratch[inner.Y.dtype].append(inner)
             return sums
 
         return _total(self.map_groups(one_group, self._groups), self.n_samples)

@@ -18,6 +18,9 @@ _MAX_UPHILL = 0.9
 _GAUSSIAN_LOSS = {"tanh": 0.3745672075, "exp": -np.sqrt(0.5), "cube": 0.75}
 # Float32 sums leave about this much of the loss to chance.
 _LOSS_ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
+# Scores in float32 of sources in float64 leave about 4e-9 of the gradient to chance
+# where the score is bounded: a fiftieth of this.
+_NARROW_TOL = 2e-7
 # Below this gradient the rate of one step tells that of the next.
 _TRUSTED = 1e-4
 # Rounding is suspected below this gradient, once it has not fallen by a tenth in so
@@ -210,7 +213,7 @@ class Descent:
         self.memory, self.ls_tries = memory, ls_tries
         self.signs = self.gradient = self.found = None
         self.history, self.n_iter = [], 0
-        self._past = []
+        self._past, self._narrow = [], False
 
     @property
     def norm(self):
@@ -228,8 +231,8 @@ class Descent:
         dtype = np.dtype(dtype)
         single = dtype == np.float32
         # Passes in float64 are few, and the last of them gives the loss to report.
-        decisive = not single or not self.history or self.history[-1] > _LOSS_DECIDES
-        found = rows.evaluate(self.W, self.fun, dtype, with_loss=decisive)
+        self._narrow = not single and tol >= _NARROW_TOL and self.fun != "cube"
+        found = self._evaluate(rows, self.W, dtype, with_loss=not single)
         self._accept(self.W, found, None)
         patience = Patience()
         while True:
@@ -274,13 +277,14 @@ class Descent:
         geometry, decisive = self.geometry, self.norm > _LOSS_DECIDES
         if decisive:
             if self.found.loss is None:
-                self.found = rows.evaluate(self.W, self.fun, dtype)
+                self.found = self._evaluate(rows, self.W, dtype, with_loss=True)
             loss = geometry.loss(self.found, self.W, self.signs)
-            limit = loss + _LOSS_ROUNDING[dtype] * abs(loss)
+            scores = np.dtype(np.float32) if self._narrow else dtype
+            limit = loss + _LOSS_ROUNDING[scores] * abs(loss)
         for _ in range(self.ls_tries):
             W = geometry.move(self.W, direction)
             with_loss = decisive or dtype == np.float64
-            found = rows.evaluate(W, self.fun, dtype, with_loss=with_loss)
+            found = self._evaluate(rows, W, dtype, with_loss=with_loss)
             if decisive:
                 good = geometry.loss(found, W, self.signs) < limit
             else:
@@ -291,6 +295,11 @@ class Descent:
                 return True
             direction, slope = direction / 2, slope / 2
         return False
+
+    def _evaluate(self, rows, W, dtype, *, with_loss):
+        return rows.evaluate(
+            W, self.fun, dtype, with_loss=with_loss, narrow=self._narrow
+        )
 
     def _accept(self, W, found, step):
         self.n_iter += step is not None

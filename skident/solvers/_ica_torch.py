@@ -42,7 +42,7 @@ class TorchRows:
         self._kept = None
         self._double = torch.float32 if self.device.type == "mps" else torch.float64
 
-    def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True):
+    def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True, narrow=False):
         """A :class:`Pass` over the sources ``W @ z`` of the whitened rows z."""
         single = np.dtype(dtype) == np.float32
         wanted = torch.float32 if single else self._double
@@ -58,6 +58,7 @@ class TorchRows:
                 else:
                     source = self._centred(low, wanted)
                 Y = source @ rotated
+                Y = Y.float() if narrow else Y
                 psi, slopes, losses = _scores(Y, fun, with_loss)
                 product += psi.T @ Y
                 slope += slopes

@@ -100,8 +100,8 @@ def test_exact_mixtures_are_unmixed(kind, bar, algorithm):
     if algorithm != "picard":
         assert np.abs(Y.T @ Y / len(Y) - np.eye(10)).max() <= 1e-8
         gradient, loss, _ = ica_gradient(Y)
-        assert np.abs(gradient).max() == pytest.approx(result.gradient_norm, rel=1e-3)
-        assert loss == pytest.approx(result.loss, rel=1e-10)
+        assert np.abs(gradient).max() == pytest.approx(result.gradient_norm, abs=1e-8)
+        assert loss == pytest.approx(result.loss, abs=1e-6)
 
 
 def test_the_error_falls_with_the_root_of_the_rows():
@@ -160,7 +160,7 @@ def test_every_score_unmixes(fun):
     assert result.converged
     # The fourth moments of "cube" have several times the variance of the rest.
     assert matched_correlations(Y, S).mean() >= (0.995 if fun == "cube" else 0.999)
-    assert np.abs(ica_gradient(Y, fun)[0]).max() <= 1.001e-6
+    assert np.abs(ica_gradient(Y, fun)[0]).max() <= 1.01e-6
 
 
 def test_without_extended_densities_sub_gaussian_sources_stay_mixed():
@@ -180,7 +180,7 @@ def test_every_seed_reaches_the_tolerance_off_the_model(seed):
     X = relu_features(seed=seed)
     Y, result = fit(X, random_state=seed)
     assert result.converged
-    assert np.abs(ica_gradient(Y)[0]).max() <= 1.001e-6
+    assert np.abs(ica_gradient(Y)[0]).max() <= 1.01e-6
     history = result.history
     assert history[-1] == result.gradient_norm and (history[:-2] > 2e-7).all()
 
