@@ -2,15 +2,18 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg, stats
 from sklearn.exceptions import ConvergenceWarning
 
+from skident.decomposition._ica_refits import RETURN_ANGLE
 from skident.decomposition._ica_statistics import (
     LEVEL,
     Dependence,
     Marginals,
+    RotationErrors,
     canonical_order,
     canonical_signs,
     cut_angle,
@@ -94,8 +97,31 @@ def measure_pairs(rows, white, rotation, fun):
     return pair_means(Y, fun), dependence, Y
 
 
+class Described(NamedTuple):
+    """What a verdict takes beyond the attributes of an estimator.
+
+    Parameters
+    ----------
+    order : ndarray of shape (k,)
+        Canonical order, as numbers in the rotation that was found.
+    errors : RotationErrors
+    rounding : ndarray of shape (k,)
+        Angle by which rounding turns each component.
+    bound : float
+        Negentropy of Gaussian rows.
+    """
+
+    order: np.ndarray
+    errors: RotationErrors
+    rounding: np.ndarray
+    bound: float
+
+
 def describe(est, white, found, measured, dtype):
     """Set the fitted attributes of an estimator, in canonical order and sign.
+
+    But for the verdict: ``identified_mask_`` has the candidates that :func:`conclude`
+    chooses from.
 
     Parameters
     ----------
@@ -105,6 +131,10 @@ def describe(est, white, found, measured, dtype):
     measured : Measured
     dtype : dtype
         Of ``components_`` and ``mixing_``.
+
+    Returns
+    -------
+    described : Described
     """
     searched = est.rotation == "ica"
     k = len(white.matrix)
@@ -149,21 +179,38 @@ def describe(est, white, found, measured, dtype):
     else:
         est.angle_stderr_ = np.full(k, np.pi / 2)
         est.identified_mask_ = np.zeros(k, dtype=bool)
-    est.identifiability_ = _report(est, white, measured, errors, rounding, bound)
+    return Described(order, errors, rounding, bound)
 
 
-def _report(est, white, measured, errors, rounding, bound):
+def conclude(est, white, measured, described, refits):
+    """Set the verdict on every component and the report.
+
+    Parameters
+    ----------
+    est : ICAPostProcessor
+        Described.
+    white : Whitening
+    measured : Measured
+    described : Described
+    refits : Refits
+        In canonical order.
+    """
+    est.stability_ = refits.stability
+    est.identified_mask_ = est.identified_mask_ & refits.back
+    est.identifiability_ = _report(est, white, measured, described, refits)
+
+
+def _report(est, white, measured, described, refits):
     k, n_samples = est.n_components_, measured.n_samples
-    space = [_rounding(rounding, measured.eps)]
+    space, cut = [_rounding(described.rounding, measured.eps)], None
     if k < white.rank:
-        space.append(
-            Assumption.at_most(
-                "the spectrum has a gap where it is cut",
-                f"standard error (rad) of principal direction {k} of {white.rank}",
-                cut_angle(white.spectrum, k, n_samples),
-                MAX_ANGLE,
-            )
+        cut = Assumption.at_most(
+            "the spectrum has a gap where it is cut",
+            f"standard error (rad) of principal direction {k} of {white.rank}",
+            cut_angle(white.spectrum, k, n_samples),
+            MAX_ANGLE,
         )
+        space.append(cut)
     amplified = np.sqrt(est.condition_number_)
     notes = [
         f"Whitening amplifies differences between runs up to {amplified:.3g} times: "
@@ -179,6 +226,11 @@ def _report(est, white, measured, errors, rounding, bound):
         )
     n_kept = int(est.identified_mask_.sum())
     notes.append(f"identified_mask_ keeps {n_kept} of {k} components.")
+    if n_kept and cut is not None and cut.verdict == "violated":
+        notes.append(
+            "They are what this n_components gives: the spectrum is cut where it has "
+            "no gap, and another cut can give others."
+        )
     return IdentifiabilityReport(
         target=f"the {k} components",
         up_to="permutation and sign (canonical in components_)",
@@ -186,7 +238,7 @@ def _report(est, white, measured, errors, rounding, bound):
             Assumption.at_most(
                 "at most one Gaussian component",
                 "components of a negentropy that Gaussian rows would reach "
-                f"({bound:.2g} nats)",
+                f"({described.bound:.2g} nats)",
                 int(est.gaussian_mask_.sum()),
                 1,
             ),
@@ -197,12 +249,13 @@ def _report(est, white, measured, errors, rounding, bound):
                 5 * k * k,
             ),
             _sampling(est),
+            _return(est, refits),
             *space,
             Assumption.at_most(
                 "the optimum was reached",
                 "largest entry of the gradient, against tol and its sampling error",
                 est.gradient_norm_,
-                max(est.tol, _gradient_bound(errors, measured.streamed, k)),
+                max(est.tol, _gradient_bound(described.errors, measured.streamed, k)),
             ),
             *_independence(*measured.dependence),
             Assumption(
@@ -210,6 +263,7 @@ def _report(est, white, measured, errors, rounding, bound):
                 "needs a decoder that is nearly an isometry: bilipschitz_constants",
             ),
         ],
+        stability=_summary(refits),
         notes=notes,
     )
 
@@ -234,10 +288,7 @@ def _rounding(rounding, eps):
 
 
 def _sampling(est):
-    angles = est.angle_stderr_
-    # Gaussian components have no direction; their line is another one.
-    if est.gaussian_mask_.sum() > 1:
-        angles = angles[~est.gaussian_mask_]
+    angles = est.angle_stderr_[_directed(est)]
     name = "other rows would give the same components"
     if len(angles) == 0:
         return Assumption(name, "no component is told from a Gaussian one")
@@ -247,6 +298,37 @@ def _sampling(est):
         float(angles.max()),
         MAX_ANGLE,
     )
+
+
+def _directed(est):
+    """Components but for Gaussian ones without a direction, which have their line."""
+    if est.gaussian_mask_.sum() > 1:
+        return ~est.gaussian_mask_
+    return np.ones(est.n_components_, dtype=bool)
+
+
+def _return(est, refits):
+    name = "components come back from other rows and another start"
+    directed = _directed(est)
+    if not directed.any():
+        return Assumption(name, "no component is told from a Gaussian one")
+    if not refits.n_refits:
+        return Assumption(name, "too few rows at a time to refit on halves of them")
+    return Assumption.at_most(
+        name,
+        f"components that turn by more than {np.degrees(RETURN_ANGLE):.1f} degrees in "
+        f"one of {refits.n_refits} refits on {refits.n_rows} rows, Gaussian ones left "
+        "out",
+        int((~refits.back[directed]).sum()),
+        0,
+    )
+
+
+def _summary(refits):
+    if not refits.n_refits:
+        return None
+    found = refits.stability
+    return {"mean correlation": float(found.mean()), "smallest": float(found.min())}
 
 
 def _independence(rank, distance):

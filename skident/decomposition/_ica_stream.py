@@ -5,6 +5,7 @@ import copy
 import numpy as np
 from scipy import linalg
 
+from skident.decomposition._ica_refits import no_refits
 from skident.decomposition._ica_report import (
     CHUNK_ROWS,
     SAMPLE_ROWS,
@@ -42,6 +43,8 @@ class Stream:
     far, doubled. Such steps forget the start as fast as 1 / n and cost a third more
     variance than the optimum for all rows. Running means weigh rows by their number in
     the stream, as the steps do, so that components that have since moved fade.
+    ``refits`` are in the order of the components; a new number of components drops
+    them.
 
     Parameters
     ----------
@@ -52,6 +55,7 @@ class Stream:
         self.moments = Moments(n_features)
         self.components = self.levels = self.gradient = None
         self.dependence = self.running = None
+        self.refits = no_refits(0)
         self.weight = self.weight_square = 0.0
         self.eps = 0.0
         self.n_steps = 0
@@ -93,6 +97,8 @@ class Stream:
                 new.gradient = None
             if est.rotation == "ica":
                 rotation = new._search(est, shards, white, rotation)
+        if k != len(new.refits.stability):
+            new.refits = no_refits(k)
         new.components = rotation @ white.matrix
         new.eps = max(new.eps, np.finfo(shards.dtype).eps)
         optimum, measured = new._measure(est, shards, white, rotation)

@@ -12,6 +12,7 @@ from skident.metrics import match_components
 GAUSSIAN = "at most one Gaussian component"
 ROWS = "enough rows for a rotation"
 SAMPLING = "other rows would give the same components"
+RETURN = "components come back from other rows and another start"
 ROUNDING = "no component is made of rounding"
 CUT = "the spectrum has a gap where it is cut"
 OPTIMUM = "the optimum was reached"
@@ -60,6 +61,7 @@ def test_nothing_fires_on_the_model(kind, seed):
         GAUSSIAN,
         ROWS,
         SAMPLING,
+        RETURN,
         ROUNDING,
         OPTIMUM,
         RANK,

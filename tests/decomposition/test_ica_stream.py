@@ -72,7 +72,10 @@ def test_the_rotation_is_found_on_the_way(kind, cut):
     # Four thirds of the variance of the optimum for all rows, by the steps' weights,
     # and what is left of the first guess.
     assert error < 2 * (1 - mean_correlation_coefficient(u, whole.transform(X))) + 1e-4
-    assert est.identifiability_.ok and est.identified_mask_.all()
+    # Pieces of 160 rows can be too few for refits: then nothing is claimed.
+    unknown = cut == "many" and np.isnan(est.stability_).all()
+    assert est.identifiability_.ok
+    np.testing.assert_array_equal(est.identified_mask_, np.full(4, not unknown))
     match = match_components(whole.transform(X), est.transform(X))
     np.testing.assert_array_equal(match.permutation, range(4))
     np.testing.assert_array_equal(est.density_sign_, whole.density_sign_)
