@@ -132,7 +132,7 @@ pd.DataFrame(
 # leaves a remainder on many. A random rotation spreads it over all.
 #
 # The coordinates that differ most between airlines are left out, one after another.
-# Fixed beforehand: six, one a header.
+# The table reads the curves at six, one a header; the figure shows the rest.
 
 n_left_out = np.arange(0, 13, 3)
 curves = {
