@@ -144,6 +144,7 @@ bench_sae_variants.py small
 bench_sae_variants.py small --scale 0.3
 bench_sae_variants.py medium
 bench_language_model.py --write
+bench_autoencoder_ica.py
 endef
 export BENCHMARKS
 
