@@ -16,6 +16,9 @@ _MAX_UPHILL = 0.9
 # E f(g) of a standard normal g, for the antiderivatives log cosh(y), -exp(-y^2 / 2)
 # and y^4 / 4 of the scores.
 _GAUSSIAN_LOSS = {"tanh": 0.3745672075, "exp": -np.sqrt(0.5), "cube": 0.75}
+# Largest entry of a step of rotations, in radians. Longer ones come of curvatures near
+# zero; a component passes others on the way, and the slope at the end says nothing.
+_MAX_ANGLE = np.pi / 4
 # Float32 sums leave about this much of the loss to chance.
 _LOSS_ROUNDING = {np.dtype(np.float32): 1e-6, np.dtype(np.float64): 1e-14}
 # Scores in float32 of sources in float64 leave about 4e-9 of the gradient to chance
@@ -114,6 +117,10 @@ class Rotations:
         W = rotation_of(step) @ W
         return 1.5 * W - 0.5 * (W @ (W.T @ W))
 
+    def bounded(self, step):
+        """The step, shortened to the largest angle."""
+        return step * min(1.0, _MAX_ANGLE / max(np.abs(step).max(), 1e-300))
+
     def slope(self, gradient, step):
         """Derivative of the loss along ``step`` at its end."""
         return np.vdot(gradient, step)
@@ -172,6 +179,10 @@ class InvertibleMaps:
     def move(self, W, step):
         """Add the relative step."""
         return W + step @ W
+
+    def bounded(self, step):
+        """The step: the likelihood itself keeps maps invertible."""
+        return step
 
     def slope(self, gradient, step):
         """Derivative of the loss along ``step`` at its end."""
@@ -243,7 +254,7 @@ class Descent:
                 return False
             if patience.ends(self.norm) and single:
                 return False
-            direction = -self._direction()
+            direction = self.geometry.bounded(-self._direction())
             if single and self._one_step_left(tol):
                 self.W = self.geometry.move(self.W, direction)
                 self.n_iter += 1

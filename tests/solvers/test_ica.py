@@ -6,6 +6,7 @@ from sklearn.decomposition import FastICA
 from threadpoolctl import threadpool_limits
 
 from skident.solvers import ica, ica_gradient, whitening
+from skident.solvers._ica_lbfgs import Rotations
 from tests.solvers._ica_problems import (
     ALGORITHMS,
     FUNCTIONS,
@@ -332,3 +333,16 @@ def test_bad_data_are_refused():
         ica_gradient(X, "logcosh")
     with pytest.raises(ValueError, match="X must be finite"):
         ica_gradient(X)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e15])
+def test_a_step_of_any_size_leaves_a_rotation(size):
+    # Curvatures near zero once gave steps of 5e14 radians, and sources of NaN.
+    step = size * np.array([[0.0, 1.0, 0.5], [-1.0, 0.0, 0.2], [-0.5, -0.2, 0.0]])
+    geometry = Rotations("tanh", True, 0.01)
+    bounded = geometry.bounded(step)
+    largest = np.abs(bounded).max()
+    assert largest == pytest.approx(min(size, np.pi / 4))
+    np.testing.assert_allclose(bounded, step * largest / size, rtol=1e-12)
+    W = geometry.move(np.eye(3), bounded)
+    np.testing.assert_allclose(W @ W.T, np.eye(3), atol=1e-12)
