@@ -166,7 +166,7 @@ def main():
         "overcomplete": lambda n: overcomplete(X, max(6, n // 2)),
     }
     seconds = {name: [] for name in contenders}
-    for _ in range(2 if quick else 5):
+    for _ in range(2 if quick else 3):
         for name, run in contenders.items():
             times, _model = run(12)
             if times is not None:
@@ -213,7 +213,7 @@ def main():
         "transform over the encoder product", np.median(transform), 1.2, at_most=True
     )
     if not quick:
-        n_steps = 150
+        n_steps = 100
         _, sae = ours(X, "topk", n_steps)
         found = {"topk": 1.0 - sae.score(test)}
         found["dense PyTorch"] = unexplained(dense(X, n_steps)[1], test)
