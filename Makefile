@@ -144,7 +144,9 @@ bench_sae_variants.py small
 bench_sae_variants.py small --scale 0.3
 bench_sae_variants.py medium
 bench_language_model.py --write
+bench_ica_speed.py
 bench_autoencoder_ica.py
+bench_disentanglement.py
 endef
 export BENCHMARKS
 

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import Report
+from bench_autoencoder_ica import SETTINGS, autoencoder
 from sklearn.exceptions import ConvergenceWarning
 
 from skident.datasets import make_near_isometric_sources, make_square_images
@@ -34,9 +35,6 @@ N_LEVELS = 10
 N_ROTATIONS = {"MCC": 20, "InfoMEC": 3}
 ARMS = ("AE", "AE + whitening", "AE + random rotation", "AE + ICA")
 SCORES = ("InfoM", "InfoE", "InfoC", "MCC")
-SETTINGS = [
-    (source, slope) for source in ("uniform", "laplace") for slope in (1, 0.7, 0.4)
-]
 # Name, latents, and whether only the position varies.
 IMAGES = [
     ("squares, position", 2, True),
@@ -92,13 +90,6 @@ def moved(data):
     factors = np.tile(data.ranges[:, 1], (len(data.factors), 1))
     factors[:, :2] = data.factors[:, :2]
     return data.decode(factors).astype(np.float32)
-
-
-def autoencoder(seed, epochs):
-    """An autoencoder of widths 16-64-64-4, for the generator."""
-    return AutoencoderTransformer(
-        4, (64, 64), max_epochs=epochs, device="cpu", random_state=seed
-    )
 
 
 def image_autoencoder(n_latents, seed, epochs):
