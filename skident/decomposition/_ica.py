@@ -65,10 +65,12 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         Score function of the components.
     extended : bool, default=True
         Whether each component may be sub- or super-Gaussian. With False all are taken
-        as super-Gaussian, and bounded factors come out wrong.
+        as super-Gaussian, and bounded factors come out wrong; with "cube" all are taken
+        as sub-Gaussian.
     whiten_solver : {"auto", "eigh", "svd", "randomized"}, default="auto"
         "eigh" of the covariance where it is accurate, else "svd" of the data;
-        "randomized" for few components of many features. Streams know "eigh" and
+        "randomized" for few components of many features, whose number must then be an
+        integer. Streams know "eigh" and
         "randomized" only.
     rank_tol : float, default=1e-10
         Eigenvalues at most this share of the largest count as zero.
@@ -121,8 +123,9 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         Number of components.
     explained_variance_ : ndarray of shape (n_components,)
         Eigenvalues of the covariance that were kept, descending.
-    spectrum_ : ndarray of shape (n_features,)
-        All that are known, descending.
+    spectrum_ : ndarray of shape (n_eigenvalues,)
+        All that are known, descending: one a feature, or with "randomized" only
+        somewhat more than ``n_components``.
     condition_number_ : float
         Largest over smallest eigenvalue kept.
     component_energy_ : ndarray of shape (n_components,)
@@ -394,7 +397,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         Returns
         -------
         Y : ndarray of shape (n_samples, n_components)
-            On the rows of ``fit``: uncorrelated, of mean zero and unit variance.
+            On the rows of ``fit``: of mean zero, uncorrelated and of unit variance
+            (both only nearly with "picard").
             float32 for float16 and float32 input.
         """
         check_is_fitted(self)

@@ -231,8 +231,12 @@ def _report(est, white, measured, described, refits):
             "They are what this n_components gives: the spectrum is cut where it has "
             "no gap, and another cut can give others."
         )
+    target = f"the {k} components"
+    if not refits.n_refits:
+        # No assumption fails, and yet none of them may be relied on.
+        target = f"none of the {k} components as yet, for want of rows to refit on"
     return IdentifiabilityReport(
-        target=f"the {k} components",
+        target=target,
         up_to="permutation and sign (canonical in components_)",
         assumptions=[
             Assumption.at_most(
@@ -392,7 +396,8 @@ def warn_of_rank(est, white, constant):
     if est.n_components is None and white.rank + len(found) < n_features:
         warnings.warn(
             f"X has numerical rank {white.rank} with {n_features} features: some are "
-            f"linear combinations of others. There are {white.rank} components.",
+            "linear combinations of others, or vary too little beside the largest for "
+            f"rank_tol={est.rank_tol:.3g}. There are {white.rank} components.",
             UserWarning,
             stacklevel=4,
         )

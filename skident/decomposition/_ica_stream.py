@@ -14,6 +14,7 @@ from skident.decomposition._ica_report import (
 )
 from skident.decomposition._ica_search import (
     Optimum,
+    assumed_sign,
     check_rows,
     peakedness,
     search,
@@ -167,7 +168,9 @@ class Stream:
         self.running = means, pairs, slope = new
 
         signs = density_signs(pairs, slope) if est.extended else np.ones(k)
-        peaked = signs if est.fun == "tanh" or not est.extended else peakedness(Y)
+        peaked = signs if est.fun == "tanh" else peakedness(Y)
+        if not est.extended:
+            peaked = np.full(k, assumed_sign(est.fun))
         exact, loss, _ = ica_gradient(Y, est.fun, est.extended)
         # Running too; the gradient of a few rows would be all noise.
         gradient = exact if est.rotation != "ica" else self.gradient

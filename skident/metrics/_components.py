@@ -127,10 +127,19 @@ def mean_correlation_coefficient(Y1, Y2):
 def _cross_correlation(Y1, Y2):
     """Pearson correlations of the columns of one with those of the other."""
     means = [Y.mean(axis=0, dtype=np.float64) for Y in (Y1, Y2)]
+    # Squares of very small or large entries would leave the range of floats.
+    spans = [
+        np.maximum(Y.max(axis=0) - mean, mean - Y.min(axis=0))
+        for Y, mean in zip((Y1, Y2), means, strict=True)
+    ]
+    spans = [np.where(span > 0, span, 1.0) for span in spans]
     products = np.zeros((Y1.shape[1], Y2.shape[1]))
     sums, squares = ([np.zeros(Y.shape[1]) for Y in (Y1, Y2)] for _ in range(2))
     for rows in row_chunks(len(Y1), Y1.shape[1] + Y2.shape[1]):
-        centred = [Y[rows] - mean for Y, mean in zip((Y1, Y2), means, strict=True)]
+        centred = [
+            (Y[rows] - mean) / span
+            for Y, mean, span in zip((Y1, Y2), means, spans, strict=True)
+        ]
         products += centred[0].T @ centred[1]
         for i, part in enumerate(centred):
             sums[i] += part.sum(axis=0)

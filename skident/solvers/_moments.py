@@ -139,6 +139,12 @@ class Moments:
             mean = np.full(len(chunk), 1.0 / len(chunk)) @ chunk
         if not np.isfinite(mean).all():
             return False
+        # The mean of a constant column is rounded: its variance is to be zero.
+        first = chunk[0].copy()
+        alike = (first == chunk[-1]) & (first == chunk[len(chunk) // 2])
+        alike = np.flatnonzero(alike)
+        alike = alike[(chunk[:, alike] == first[alike]).all(axis=0)]
+        mean[alike] = first[alike]
         chunk -= mean
         self._join(len(chunk), mean, chunk.T @ chunk)
         return True

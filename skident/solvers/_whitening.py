@@ -254,8 +254,10 @@ def _randomized(moments_or_X, X, n_components, rank_tol, random_state):
 def _build(mean, values, vectors, n_samples, n_components, rank_tol):
     """Whitening from the spectrum (descending) and its vectors (rows)."""
     values = np.maximum(values, 0.0)
-    # Columns that are constant leave what their mean was rounded by.
-    rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean).max()
+    # Means of columns that vary are rounded; those of constant ones are exact.
+    rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
+    varies = values[: len(vectors)] @ np.square(vectors) > np.square(rounding)
+    rounding = rounding[varies].max(initial=0.0)
     floor = max(rank_tol * values[0], len(mean) * rounding**2)
     rank = int((values > floor).sum())
     if rank == 0:

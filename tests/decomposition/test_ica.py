@@ -123,6 +123,17 @@ def test_bounded_sources_come_out_wrong_without_extended():
     assert scores[0] > 0.999 > 0.95 > scores[1]
 
 
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_cube_assumes_flat_densities_without_extended(method):
+    _, X = mixture("uniform")
+    extended, fixed = (
+        getattr(post(fun="cube", extended=e), method)(X) for e in (True, False)
+    )
+    np.testing.assert_array_equal(fixed.density_sign_, np.full(4, -1))
+    np.testing.assert_array_equal(extended.density_sign_, fixed.density_sign_)
+    assert fixed.score(X) == pytest.approx(extended.score(X), abs=1e-6)
+
+
 # --- equivariance and canonical form -----------------------------------------------
 
 
@@ -496,6 +507,13 @@ def test_constant_columns_are_left_out_with_a_warning():
     np.testing.assert_allclose(est.components_[:, [1, 4]], 0, atol=1e-9)
     np.testing.assert_allclose(est.transform(wide), post().fit_transform(X), atol=1e-4)
     np.testing.assert_allclose(est.inverse_transform(est.transform(wide)), wide)
+
+
+def test_small_columns_are_not_called_combinations_of_others():
+    # Independent columns, so that what is left of them is on the model.
+    X = np.random.default_rng(0).laplace(size=(4000, 3)) * [1e8, 1e8, 1.0]
+    with pytest.warns(UserWarning, match="numerical rank 2.*or vary too little beside"):
+        assert post().fit(X).n_components_ == 2
 
 
 def test_duplicated_columns_name_the_rank():

@@ -230,3 +230,11 @@ def test_a_file_that_is_cut_short(tmp_path):
         file.truncate(1000)
     with pytest.raises(ValueError, match="X is cut short"):
         post().fit(stored)
+
+
+def test_pieces_too_small_to_refit_claim_no_component():
+    _, X = mixture(2000, k=4)
+    est = stream(post(), np.split(X, 200))
+    assert np.isnan(est.stability_).all()
+    assert not est.identified_mask_.any()
+    assert est.identifiability_.target.startswith("none of the 4 components")

@@ -118,3 +118,9 @@ def test_errors_name_the_argument(score):
     for wrong in ([["1"], ["2"]], [[1j], [2]], [[None], [{}]]):
         with pytest.raises(ValueError, match="Y1 must be numbers, got"):
             score(wrong, Y[:2])
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e170])
+def test_units_of_any_size(unit):
+    Y = np.random.default_rng(0).laplace(size=(100, 3))
+    assert mean_correlation_coefficient(Y, unit * Y) == pytest.approx(1.0, abs=1e-12)

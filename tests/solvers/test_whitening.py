@@ -115,6 +115,16 @@ def test_rank_of_constant_and_repeated_columns():
     assert whitening(X[:, [0, 1, 6]].astype(np.float32)).rank == 2
 
 
+@pytest.mark.parametrize("solver", ["auto", "eigh", "svd", "randomized"])
+def test_a_large_constant_column_hides_no_others(solver):
+    X = np.random.default_rng(0).laplace(size=(500, 5))
+    wide = np.column_stack([X[:, :2], np.full(500, 1.7e15), X[:, 2:]])
+    found = whitening(wide, 5, solver=solver, random_state=0)
+    assert found.rank == 5 and found.matrix.shape == (5, 6)
+    assert_white(wide, found, 1e-10)
+    np.testing.assert_allclose(found.matrix[:, 2], 0, atol=1e-12)
+
+
 def test_fewer_rows_than_features():
     X = np.random.default_rng(0).standard_normal((20, 50))
     found = whitening(X)
