@@ -15,6 +15,12 @@ from skident.utils._sklearn import (
     validate_parameter_constraints,
 )
 
+# Rows on which the sizes and spreads of codes and outputs are read off.
+_PILOT_ROWS = 256
+# Share of the spread that rounding may take; derivatives are then good to its power
+# 2 / 3, one part in a hundred.
+_MAX_ROUNDING = 1e-3
+
 _CONSTRAINTS = {
     "method": [StrOptions({"jacobian", "pairwise"})],
     "max_samples": [Interval(Integral, 1, None, closed="left"), None],
@@ -70,8 +76,9 @@ def bilipschitz_constants(
         codes, and as many pairs as there are rows.
     step : float or None, default=None
         Step of the central differences, in units of ``Z``; None is
-        ``eps ** (1/3)`` times the largest standard deviation of a column of ``Z``, with
-        the eps of the precision in which ``decode`` returns.
+        ``(eps r) ** (1/3)`` times the largest standard deviation of a column of ``Z``,
+        with the eps of the precision in which ``decode`` returns and with r the size of
+        codes or outputs over their spread, whichever is larger and at least 1.
     random_state : int, RandomState instance or None, default=0
         Draws the codes or pairs.
 
@@ -84,8 +91,11 @@ def bilipschitz_constants(
     ------
     ValueError
         If ``Z`` is not two-dimensional, is empty or is not finite, if ``decode``
-        returns another number of rows or values that are not finite, or if no two codes
-        of the pairs differ.
+        returns another number of rows or values that are not finite real numbers, or if
+        no two codes of the pairs differ. If codes or outputs are so large beside
+        their spread that the precision of ``decode`` does not hold it, and no ``step``
+        was given; and if a Jacobian is asked of a ``decode`` that returns integers or
+        is constant around every code.
 
     Notes
     -----
@@ -124,7 +134,7 @@ def bilipschitz_constants(
     )
     Z = check_matrix(Z, "Z").astype(np.float64, copy=False)
     rng = check_random_state(random_state)
-    value, derivative = _backend(decode, Z, step)
+    value, derivative = _backend(decode, Z, method, step)
     if method == "pairwise":
         factors = _ratios(value, Z, max_samples, rng)
     else:
@@ -136,7 +146,7 @@ def bilipschitz_constants(
     return BilipschitzConstants(lower, upper, float(distortion))
 
 
-def _backend(decode, Z, step):
+def _backend(decode, Z, method, step):
     """The map and its Jacobian, as functions of arrays of codes."""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(decode, torch.nn.Module):
@@ -147,12 +157,20 @@ def _backend(decode, Z, step):
             partial(_jacobian_torch.jacobian, decode),
         )
     value = partial(_flat_output, decode)
+    pilot = Z[:: -(-len(Z) // _PILOT_ROWS)]
+    X = value(pilot)
+    dtype = _precision(X)
     if step is None:
-        dtype = value(Z[:1]).dtype
-        precision = np.finfo(dtype if dtype.kind == "f" else np.float64).eps
-        # Balances rounding, eps / step, and curvature, step^2.
-        step = precision ** (1 / 3) * (Z.std(axis=0).max() or 1.0)
-    return value, partial(_central_differences, value, step)
+        if dtype is None and method == "jacobian":
+            raise ValueError(
+                f"decode must return floats for a Jacobian, got {X.dtype}: integers "
+                'are constant around most codes. Use method="pairwise", or a step that '
+                "spans many of them."
+            )
+        rounding = _rounding(pilot, X, dtype)
+        # Balances rounding, rounding / step, and curvature, step^2.
+        step = rounding ** (1 / 3) * _spread(Z)
+    return value, partial(_central_differences, value, step, dtype or np.float64)
 
 
 def _flat_output(decode, Z):
@@ -161,19 +179,74 @@ def _flat_output(decode, Z):
         raise ValueError(
             f"decode must return a row for each of {len(Z)} codes, got shape {X.shape}."
         )
+    if X.dtype.kind not in "biuf":
+        raise ValueError(f"decode must return real numbers, got dtype {X.dtype}.")
     return X.reshape(len(X), -1)
 
 
-def _central_differences(value, step, Z):
+def _precision(X):
+    """Precision in which a map computes, by its output; None for integers."""
+    if X.dtype.kind != "f":
+        return None
+    if X.dtype.itemsize < 8:
+        return X.dtype.type
+    # Wider arrays can hold what was computed in less.
+    with np.errstate(over="ignore"):
+        narrow = (X.astype(np.float32) == X).all() and (np.round(X) != X).any()
+    return np.float32 if narrow else np.float64
+
+
+def _rounding(Z, X, dtype):
+    """Share of their spread to which codes and outputs are rounded."""
+    if dtype is None:
+        return 0.0
+    X = X.astype(np.float64)
+    varies = (X[0] != X).any(axis=0)
+    eps, found = float(np.finfo(dtype).eps), 0.0
+    for what, values in (("Z has codes", Z), ("decode returns values", X[:, varies])):
+        if values.size == 0:
+            continue
+        size, spread = np.sqrt(np.square(values).mean(axis=0).max()), _spread(values)
+        found = max(found, eps * max(1.0, size / spread))
+        if found > _MAX_ROUNDING:
+            raise ValueError(
+                f"{what} of size {size:.3g} with standard deviations of up to "
+                f"{spread:.3g}, which {np.dtype(dtype).name}, in which decode "
+                "computes, hardly tells apart. Shift them, compute in float64, or "
+                "give a step."
+            )
+    return found
+
+
+def _spread(values):
+    """Largest standard deviation of a column; where there is none, the size."""
+    return values.std(axis=0).max() or np.abs(values).max() or 1.0
+
+
+def _central_differences(value, step, dtype, Z):
     columns = []
     for j in range(Z.shape[1]):
         ahead, behind = Z.copy(), Z.copy()
-        ahead[:, j] += step
-        behind[:, j] -= step
+        # Codes that a map of this precision takes as they are.
+        ahead[:, j] = _rounded(Z[:, j] + step, dtype)
+        behind[:, j] = _rounded(Z[:, j] - step, dtype)
         # The step as it was taken, after rounding.
         width = (ahead[:, j] - behind[:, j])[:, None]
-        columns.append((value(ahead) - value(behind)).astype(np.float64) / width)
+        if not (width > 0).all():
+            raise ValueError(
+                f"step={step:.3g} is lost in the rounding of codes of size "
+                f"{np.abs(Z[:, j]).max():.3g} to {np.dtype(dtype).name}."
+            )
+        difference = value(ahead).astype(np.float64) - value(behind)
+        columns.append(difference / width)
     return np.stack(columns, axis=2)
+
+
+def _rounded(values, dtype):
+    """As in another precision, which need not have the range."""
+    digits = 2.0 ** (np.finfo(dtype).nmant + 1)
+    mantissa, exponent = np.frexp(values)
+    return np.ldexp(np.round(mantissa * digits) / digits, exponent)
 
 
 def _singular_values(value, derivative, Z):
@@ -186,7 +259,16 @@ def _singular_values(value, derivative, Z):
         singular = np.linalg.svd(jacobian, compute_uv=False)
         lost = 0.0 if n_features < n_latents else singular[:, -1].min()
         extremes.append((singular[:, 0].max(), lost))
-    return np.array(extremes)
+    extremes = np.array(extremes)
+    if not extremes.any():
+        X = value(Z[:: -(-len(Z) // _PILOT_ROWS)])
+        if (X[0] != X).any():
+            raise ValueError(
+                "decode is constant around every code, and yet its values differ, as "
+                'if it rounded them: it has no Jacobian. Use method="pairwise", or a '
+                "step that spans the rounding."
+            )
+    return extremes
 
 
 def _ratios(value, Z, n_pairs, rng):
