@@ -6,6 +6,8 @@ from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
+from skident.datasets._latent_shift import make_latent_shift
+from skident.datasets._multi_env_scm import make_multi_env_scm
 from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
@@ -25,6 +27,8 @@ __all__ = [
     "load_tweets",
     "make_ambiguous_dictionary",
     "make_batch_effect_embeddings",
+    "make_latent_shift",
+    "make_multi_env_scm",
     "make_near_isometric_sources",
     "make_perturbed_representations",
     "make_sparse_dictionary",
