@@ -4,15 +4,19 @@ from skident.solvers._geometric_median import geometric_median
 from skident.solvers._ica import ICAResult, ica, ica_gradient
 from skident.solvers._moments import Moments
 from skident.solvers._omp import batched_omp
+from skident.solvers._stein import SteinScore, stein_hessian_diagonal, stein_score
 from skident.solvers._whitening import Whitening, whitening
 
 __all__ = [
     "ICAResult",
     "Moments",
+    "SteinScore",
     "Whitening",
     "batched_omp",
     "geometric_median",
     "ica",
     "ica_gradient",
+    "stein_hessian_diagonal",
+    "stein_score",
     "whitening",
 ]
