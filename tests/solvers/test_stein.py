@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from skident.solvers import stein_hessian_diagonal, stein_score
 from skident.solvers import _stein as module
+from skident.solvers import stein_hessian_diagonal, stein_score
 
 COVARIANCE = np.array([[1.0, 0.5, 0.2], [0.5, 1.0, 0.3], [0.2, 0.3, 1.0]])
 
