@@ -121,6 +121,28 @@ def test_order_signs_and_shifts_do_not_matter_but_relative_scale_does():
     assert small["infom"] > one["infom"] + 0.1
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-170, 2.0**-900, 1e200, 1e307])
+def test_units_do_not_matter(unit):
+    s = labels(0, 300, 2)
+    z = np.column_stack([s, s.sum(axis=1)]) + 0.5 * noise(1, 300, 3)
+    wanted = infomec_scores(s, z)
+    # Labels are names: they may be of any size as well.
+    found = infomec_scores(s * unit, z * unit)
+    np.testing.assert_array_equal(found["active"], wanted["active"])
+    # Numbers times a unit that is no power of two are rounded.
+    np.testing.assert_allclose(found["nmi"], wanted["nmi"], atol=1e-9)
+    for name in ("infom", "infoe", "infoc"):
+        assert found[name] == pytest.approx(wanted[name], abs=1e-6)
+    # One column alone in such a unit is inactive, and explains as before; one beside
+    # which all others are so small likewise.
+    z[:, 2] *= unit
+    mixed = infomec_scores(s, z)
+    np.testing.assert_allclose(mixed["nmi"], wanted["nmi"], atol=1e-9)
+    assert mixed["infoe"] == pytest.approx(wanted["infoe"], abs=1e-6)
+    large = [False, False, True] if unit > 1 else [True, True, False]
+    np.testing.assert_array_equal(mixed["active"], large)
+
+
 def test_constant_latents_and_single_sources():
     s = labels(0, 300, 2)
     scores = infomec_scores(s, np.column_stack([s, np.full(300, 0.1)]))
