@@ -4,10 +4,12 @@ from skident.datasets._activation_files import load_activations
 from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._batch_effects import make_batch_effect_embeddings
+from skident.datasets._big_five import load_big_five
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
 from skident.datasets._multi_env_scm import make_multi_env_scm
+from skident.datasets._published_graphs import load_published_graph
 from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
@@ -21,8 +23,10 @@ __all__ = [
     "embed_texts",
     "extract_activations",
     "load_activations",
+    "load_big_five",
     "load_image_patches",
     "load_minilm",
+    "load_published_graph",
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
