@@ -1,4 +1,4 @@
-"""Scores of representations, dictionaries and codes."""
+"""Scores of representations, dictionaries, codes and graphs."""
 
 from skident.metrics._alignment import (
     alignment_errors,
@@ -17,7 +17,13 @@ from skident.metrics._components import (
     mean_correlation_coefficient,
 )
 from skident.metrics._dci import dci_scores
+from skident.metrics._graphs import (
+    orientation_scores,
+    structural_hamming_distance,
+    topological_divergence,
+)
 from skident.metrics._infomec import infomec_scores
+from skident.metrics._intervention_distance import structural_intervention_distance
 from skident.metrics._linear_r2 import linear_r2_score
 from skident.metrics._matching import (
     AtomMatch,
@@ -25,6 +31,7 @@ from skident.metrics._matching import (
     match_atoms,
 )
 from skident.metrics._scorers import make_representation_scorer
+from skident.metrics._shifted_nodes import shifted_node_scores
 from skident.metrics._sparsity import hoyer_sparsity, signal_concentration
 from skident.metrics._stability import code_stability, sae_stability
 
@@ -50,7 +57,12 @@ __all__ = [
     "match_components",
     "mean_correlation_coefficient",
     "near_identifiability_score",
+    "orientation_scores",
     "sae_stability",
+    "shifted_node_scores",
     "signal_concentration",
+    "structural_hamming_distance",
+    "structural_intervention_distance",
     "top_supports",
+    "topological_divergence",
 ]

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -43,3 +45,33 @@ def test_networkx_is_asked_for_by_its_extra(monkeypatch):
     monkeypatch.setattr(_graphs, "import_optional", missing)
     with pytest.raises(ImportError, match="to_networkx needs networkx: graph"):
         to_networkx(WEIGHTS)
+
+
+def test_order_of_an_acyclic_graph_points_every_edge_onwards():
+    rng = np.random.default_rng(0)
+    for n_nodes in (1, 2, 9):
+        edges = np.triu(rng.random((n_nodes, n_nodes)) < 0.4, 1)
+        shuffled = rng.permutation(n_nodes)
+        edges = edges[np.ix_(shuffled, shuffled)]
+        order = _graphs.topological_order(edges, "graph")
+        assert sorted(order) == list(range(n_nodes))
+        assert not np.tril(edges[np.ix_(order, order)]).any()
+    # Free nodes come by number.
+    order = _graphs.topological_order(np.zeros((3, 3)), "graph")
+    np.testing.assert_array_equal(order, [0, 1, 2])
+
+
+def test_a_cycle_is_named():
+    edges = np.zeros((6, 6))
+    edges[[0, 1, 2, 3, 3], [1, 2, 3, 1, 5]] = 1
+    with pytest.raises(
+        ValueError, match="graph must be acyclic, got the cycle"
+    ) as error:
+        _graphs.topological_order(edges, "graph")
+    cycle = [
+        int(node) for node in str(error.value)[:-1].split("cycle ")[1].split(" -> ")
+    ]
+    assert cycle[0] == cycle[-1] and sorted(cycle[1:]) == [1, 2, 3]
+    assert all(edges[a, b] for a, b in pairwise(cycle))
+    with pytest.raises(ValueError, match=r"cycle 0 -> 1 -> 0|cycle 1 -> 0 -> 1"):
+        _graphs.topological_order(np.array([[0, 1], [1, 0]]), "graph")
