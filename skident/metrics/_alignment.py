@@ -9,7 +9,7 @@ from sklearn.utils import check_random_state
 
 from skident.metrics._diameter import diameter
 from skident.metrics._groups import GROUPS, group_error
-from skident.metrics._inputs import check_matrix, check_same_rows
+from skident.metrics._inputs import check_matrix, check_same_rows, in_range
 from skident.solvers import ica, whitening
 from skident.utils._sklearn import (
     Interval,
@@ -305,7 +305,8 @@ def _check_pair(F1, F2):
             raise ValueError(
                 f"{name} must have rows that differ; n_samples = {len(F)}."
             )
-    return F1, F2
+    # Errors are in diameters: units do not matter, but their squares must be floats.
+    return in_range(F1, F2)
 
 
 def _split(n_samples, test_size, rng):

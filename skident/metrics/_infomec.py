@@ -10,7 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, mutual_info_score
 from sklearn.utils import check_random_state
 
-from skident.metrics._inputs import check_labels, check_matrix, check_same_rows
+from skident.metrics._inputs import (
+    check_labels,
+    check_matrix,
+    check_same_rows,
+    in_range,
+)
 
 _N_NEIGHBORS = 10
 _MAX_ITER = 100
@@ -110,7 +115,7 @@ def infomec_scores(
         Z = check_labels(latents, "latents", constant=True)
         active = np.ptp(Z, axis=0) > 0
     else:
-        Z = _in_range(check_matrix(latents, "latents").astype(np.float64))
+        Z = in_range(check_matrix(latents, "latents").astype(np.float64))[0]
         ranges = np.ptp(Z, axis=0)
         active = ranges > _ACTIVE_SHARE * ranges.max()
     check_same_rows(codes, Z, ("sources", "latents"))
@@ -160,17 +165,10 @@ def _score_source(source, labels, scaled, seed):
     return nmi, (chance - loss) / chance
 
 
-def _in_range(Z):
-    """In units, the same for all columns, in which sums and differences stay finite."""
-    # A power of two: no entry is rounded, but for those 1e300 times below the largest.
-    exponent = np.frexp(np.abs(Z).max())[1]
-    return np.ldexp(Z, -exponent)
-
-
 def _standardised(Z):
     Z = Z - Z.mean(axis=0)
     # Squares of a column much smaller than the others would vanish.
-    Z = np.ldexp(Z, -np.frexp(np.abs(Z).max(axis=0))[1])
+    (Z,) = in_range(Z, by_column=True)
     scale = Z.std(axis=0)
     return Z / np.where(scale > 0, scale, 1.0)
 

@@ -58,6 +58,30 @@ def check_matrix(values, name: str, *, column: bool = False) -> np.ndarray:
     return matrix
 
 
+def in_range(*matrices: np.ndarray, by_column: bool = False) -> list[np.ndarray]:
+    """Matrices in one unit, in which squares and sums of entries stay in range.
+
+    Parameters
+    ----------
+    *matrices : ndarray, float64 and finite
+    by_column : bool, default=False
+        Whether each column gets a unit of its own.
+
+    Returns
+    -------
+    scaled : list of ndarray
+        Times a power of two, which rounds no entry, such that the largest is about 1.
+    """
+    axis = 0 if by_column else None
+    largest = [np.abs(matrix).max(axis=axis) for matrix in matrices]
+    if not by_column:
+        largest = [max(largest)] * len(matrices)
+    return [
+        np.ldexp(matrix, -np.frexp(size)[1])
+        for matrix, size in zip(matrices, largest, strict=True)
+    ]
+
+
 def check_sources(values, name: str = "sources") -> np.ndarray:
     """As :func:`check_matrix`, of columns that vary; (n_samples,) is one column."""
     sources = check_matrix(values, name, column=True)

@@ -5,7 +5,12 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.model_selection import cross_val_predict
 
-from skident.metrics._inputs import check_matrix, check_same_rows, check_sources
+from skident.metrics._inputs import (
+    check_matrix,
+    check_same_rows,
+    check_sources,
+    in_range,
+)
 
 
 def linear_r2_score(sources, latents, *, cv=None):
@@ -56,7 +61,8 @@ def linear_r2_score(sources, latents, *, cv=None):
     S = check_sources(sources)
     Z = check_matrix(latents, "latents")
     check_same_rows(S, Z, ("sources", "latents"))
-    S, Z = S.astype(np.float64, copy=False), Z.astype(np.float64, copy=False)
+    (S,) = in_range(S.astype(np.float64), by_column=True)
+    (Z,) = in_range(Z.astype(np.float64))
     model = LinearRegression()
     if cv is None:
         predicted = model.fit(Z, S).predict(Z)

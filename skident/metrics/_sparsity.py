@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.stats import rankdata
 
-from skident.metrics._inputs import check_matrix
+from skident.metrics._inputs import check_matrix, in_range
 from skident.utils._validation import _check_labels
 
 
@@ -179,8 +179,10 @@ def _auroc_signal(X, y):
 
 def _r2_signal(X, y):
     y = check_matrix(y, "y", column=True).astype(np.float64)
+    (y,) = in_range(y)
     y = y[:, 0] - y[:, 0].mean()
-    X = X - X.mean(axis=0, dtype=np.float64)
+    (X,) = in_range(X.astype(np.float64), by_column=True)
+    X = X - X.mean(axis=0)
     if np.ptp(y) == 0:
         raise ValueError(f"y must vary, all of it is the same; n_samples = {len(y)}.")
     scale = np.einsum("ij,ij->j", X, X) * (y @ y)

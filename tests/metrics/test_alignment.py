@@ -105,6 +105,21 @@ def test_norms_and_units():
             assert scaled == pytest.approx(score(F, G, group, norm))
 
 
+@pytest.mark.parametrize("unit", [2.0**-900, 1e-170, 1e200, 1e306])
+def test_errors_in_any_unit(unit):
+    rng = np.random.default_rng(0)
+    u = rng.uniform(size=(500, 2))
+    F1, F2 = u, u @ rng.standard_normal((2, 2)) + 0.1 * rng.standard_normal((500, 2))
+    wanted = alignment_errors(F1, F2, random_state=0)
+    found = alignment_errors(F1 * unit, F2 * unit, random_state=0)
+    # ICA ends at a gradient of 1e-6, from a start that rounding has moved.
+    assert found == pytest.approx(wanted, rel=1e-4)
+    for group in ("signed_permutation", "rigid", "linear"):
+        one = near_identifiability_score(F1, F2, group)
+        two = near_identifiability_score(F1 * unit, F2 * unit, group)
+        assert two == pytest.approx(one, rel=1e-9)
+
+
 def test_row_order_does_not_matter():
     data = make_perturbed_representations(500, 3, 0.2, random_state=0)
     order = np.random.default_rng(0).permutation(500)

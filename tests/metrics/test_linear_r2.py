@@ -32,6 +32,16 @@ def test_noise_scores_its_degrees_of_freedom_unless_held_out():
     assert linear_r2_score(Z[:, :2] + Z[:, 3:5], Z, cv=4) == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("unit", [2.0**-900, 1e-170, 1e200, 1e306])
+def test_units_do_not_matter(unit):
+    rng = np.random.default_rng(0)
+    u = rng.uniform(size=(200, 2))
+    z = u + 0.1 * rng.standard_normal((200, 2))
+    wanted = linear_r2_score(u, z)
+    for one, two in ((unit, unit), (1.0, unit), ([unit, 1.0], unit)):
+        assert linear_r2_score(u * one, z * two) == pytest.approx(wanted, rel=1e-9)
+
+
 def test_float32():
     Z = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
     assert linear_r2_score(Z @ np.ones((3, 1), np.float32), Z) == pytest.approx(1.0)

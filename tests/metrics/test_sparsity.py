@@ -117,6 +117,19 @@ def test_auroc_signal(n_labels):
     assert moved == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("unit", [2.0**-900, 1e-170, 1e200, 1e306])
+@pytest.mark.parametrize("signal", ["auroc", "r2"])
+def test_signals_in_any_unit(signal, unit):
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=200)
+    X = rng.standard_normal((200, 4)) + y[:, None] * [1.0, 0.5, 0.0, 0.0]
+    wanted = signal_concentration(X, y, signal=signal)
+    units = np.array([unit, 1.0, unit, 1.0])
+    label = y if signal == "auroc" else y * unit
+    found = signal_concentration(X * units, label, signal=signal)
+    assert found == pytest.approx(wanted, rel=1e-9)
+
+
 def test_signals_from_scikit_learn():
     rng = np.random.default_rng(0)
     X, y = rng.standard_normal((100, 4)), rng.integers(2, size=100)
