@@ -1,0 +1,130 @@
+"""What a fitted triangular model answers: noises, rows, counterfactuals, likelihoods.
+
+A model is its mechanisms, its graph ``adjacency`` (entry [i, j] not 0 for i -> j) and
+an ``order`` of the nodes in which parents come first. Interventions are a dict from
+the index of a node to the value it is set to, a scalar or one for each row.
+"""
+
+import numpy as np
+
+
+def abduct(mechanisms, adjacency, X):
+    """Noises behind rows.
+
+    Parameters
+    ----------
+    mechanisms : list of d mechanisms
+    adjacency : ndarray of shape (d, d)
+    X : ndarray of shape (n, d), float64
+
+    Returns
+    -------
+    S : ndarray of shape (n, d)
+        In units of the base environment.
+    """
+    S = np.empty(X.shape)
+    for j, mechanism in enumerate(mechanisms):
+        S[:, j] = mechanism.noise(X[:, j], X[:, np.flatnonzero(adjacency[:, j])])
+    return S
+
+
+def generate(mechanisms, adjacency, order, S, interventions=None):
+    """Rows (n, d) that noises (n, d) make, under interventions."""
+    interventions = interventions or {}
+    X = np.empty(S.shape)
+    for j in order:
+        if j in interventions:
+            X[:, j] = interventions[j]
+        else:
+            parents = X[:, np.flatnonzero(adjacency[:, j])]
+            X[:, j] = mechanisms[j].value(S[:, j], parents)
+    return X
+
+
+def counterfactual(mechanisms, adjacency, order, X, interventions):
+    """What rows would have been, had some nodes been set.
+
+    Parameters
+    ----------
+    mechanisms : list of d mechanisms
+    adjacency : ndarray of shape (d, d)
+    order : sequence of int
+    X : ndarray of shape (n, d), float64
+    interventions : dict of int to float or ndarray of shape (n,)
+
+    Returns
+    -------
+    Y : ndarray of shape (n, d)
+        Nodes without an intervened ancestor are those of ``X``, bit for bit.
+    """
+    Y = X.copy()
+    touched = set()
+    for j in order:
+        if j in interventions:
+            Y[:, j] = interventions[j]
+            touched.add(j)
+            continue
+        parents = np.flatnonzero(adjacency[:, j])
+        if touched.isdisjoint(parents):
+            continue
+        noise = mechanisms[j].noise(X[:, j], X[:, parents])
+        Y[:, j] = mechanisms[j].value(noise, Y[:, parents])
+        touched.add(j)
+    return Y
+
+
+def sample(mechanisms, adjacency, order, n, noise_scales, rng, interventions=None):
+    """New rows.
+
+    Parameters
+    ----------
+    mechanisms : list of d mechanisms
+    adjacency : ndarray of shape (d, d)
+    order : sequence of int
+    n : int
+    noise_scales : ndarray of shape (d,)
+        Of the environment to draw from; ones for the base.
+    rng : numpy.random.Generator
+    interventions : dict or None, default=None
+
+    Returns
+    -------
+    X : ndarray of shape (n, d)
+    """
+    S = np.column_stack([mechanism.law.draw(n, rng) for mechanism in mechanisms])
+    return generate(mechanisms, adjacency, order, S * noise_scales, interventions)
+
+
+def log_likelihood(mechanisms, adjacency, X, noise_scales):
+    """Log-likelihood of each row.
+
+    Parameters
+    ----------
+    mechanisms : list of d mechanisms
+    adjacency : ndarray of shape (d, d)
+    X : ndarray of shape (n, d), float64
+    noise_scales : ndarray of shape (d,) or (n, d)
+        Of the rows' environments.
+
+    Returns
+    -------
+    values : ndarray of shape (n,)
+        In nats.
+    """
+    noise_scales = np.broadcast_to(noise_scales, X.shape)
+    total = np.zeros(len(X))
+    for j, mechanism in enumerate(mechanisms):
+        parents, scale = X[:, np.flatnonzero(adjacency[:, j])], noise_scales[:, j]
+        s = mechanism.noise(X[:, j], parents) / scale
+        total += mechanism.log_density(s) - np.log(scale)
+        total += mechanism.log_slope(X[:, j], parents)
+    return total
+
+
+def reconstruct(mechanisms, adjacency, X):
+    """Each node (n, d) from its parents in ``X``, at the median of its noise."""
+    made = np.empty(X.shape)
+    for j, mechanism in enumerate(mechanisms):
+        parents = X[:, np.flatnonzero(adjacency[:, j])]
+        made[:, j] = mechanism.value(np.full(len(X), mechanism.law.median), parents)
+    return made
