@@ -129,8 +129,8 @@ def make_multi_env_scm(
     Raises
     ------
     ValueError
-        If a parameter is out of its range, the graph has a cycle, or a bivariate kind
-        is asked for other than two nodes.
+        If a parameter is out of its range, the graph has a cycle, a bivariate kind is
+        asked for other than two nodes, or there is but one row to rescale by.
 
     Notes
     -----
@@ -181,6 +181,8 @@ def make_multi_env_scm(
         _CONSTRAINTS, parameters, caller_name="make_multi_env_scm"
     )
     sizes = environment_sizes(n_samples, n_environments)
+    if rescale and sizes.sum() == 1:
+        raise ValueError("rescale=True needs at least two rows, got n_samples = 1.")
     rng = check_random_state(random_state)
     if adjacency_matrix is None:
         edges = random_dag(n_nodes, edges_per_node, graph, rng)

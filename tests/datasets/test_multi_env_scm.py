@@ -205,6 +205,7 @@ def test_errors_of_the_model():
         ({"adjacency_matrix": [[0, 1], [1, 0]]}, "acyclic"),
         ({"adjacency_matrix": [[0, 1]]}, "adjacency_matrix must be of shape"),
         ({"noise": "cauchy"}, "noise"),
+        ({"n_samples": 1, "n_environments": 1}, "at least two rows, got n_samples = 1"),
         ({"gamma_shape": 0.0}, "gamma_shape"),
         ({"graph": "ER"}, "graph"),
     ],
