@@ -535,7 +535,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             for _ in shards.chunks(CHUNK_ROWS):
                 pass
             raise
-        check_rows(len(shards), white)
+        check_rows(len(shards), white, shards.dtype)
         constant = np.zeros(shards.n_features, dtype=bool)
         if white.rank < shards.n_features:
             constant = constant_features(shards.chunks(CHUNK_ROWS))
@@ -550,7 +550,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             marginals=marginals,
             pairs=pairs,
             dependence=dependence,
-            mean_square=np.square(rows, dtype=np.float64).mean(axis=0),
+            # Constant features are no part of any component, whatever their size.
+            mean_square=np.square(np.where(constant, 0.0, rows)).mean(axis=0),
             eps=np.finfo(shards.dtype).eps,
             n_samples=len(shards),
         )

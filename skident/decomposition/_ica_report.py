@@ -26,6 +26,7 @@ from skident.decomposition._ica_statistics import (
     rotation_errors,
     rounding_angles,
 )
+from skident.solvers._ica_kernel import fits_single
 from skident.utils import Assumption, IdentifiabilityReport
 
 # A component stands for itself as long as it points nearer to its own limit than 45
@@ -78,7 +79,7 @@ class Measured:
 def measure_marginals(chunks, white, rotation):
     """Marginals of components, in one pass over the rows."""
     components = rotation @ white.matrix
-    fast = white.condition_number <= _FLOAT32_CONDITION
+    fast = white.condition_number <= _FLOAT32_CONDITION and fits_single(white.matrix)
     turned = components.T.astype(np.float32 if fast else np.float64)
     n_rows = max(64, _CACHED_ENTRIES // max(components.shape))
     sums, n_samples = 0.0, 0

@@ -31,13 +31,19 @@ def output_dtype(dtype):
     return np.float64 if dtype == np.float64 else np.float32
 
 
-def check_rows(n_samples, white):
-    """Raise ``ValueError`` if there are under twice as many rows as components."""
+def check_rows(n_samples, white, dtype):
+    """Raise ``ValueError`` for too few rows, or units that ``dtype`` does not hold."""
     n_components = len(white.matrix)
     if n_samples < 2 * n_components:
         raise ValueError(
             f"n_samples = {n_samples} is too few for {n_components} components, which "
             f"need at least {2 * n_components} rows: lower n_components."
+        )
+    smallest = np.sqrt(white.explained_variance[-1])
+    if 1 / smallest > np.finfo(output_dtype(dtype)).max:
+        raise ValueError(
+            f"X has components of standard deviation {smallest:.1e}, whose inverse is "
+            f"no float32: change its units (n_samples = {n_samples})."
         )
 
 

@@ -83,7 +83,7 @@ class Stream:
             random_state=0,
         )
         n_samples, k = new.moments.n_samples, len(white.matrix)
-        check_rows(n_samples, white)
+        check_rows(n_samples, white, shards.dtype)
         if new.components is None:
             found = search(est, shards.parts[0], white, seed)
             rotation, new.n_steps = found.rotation, found.n_iter
@@ -183,11 +183,12 @@ class Stream:
             density_sign=peaked,
             history=np.zeros(0),
         )
+        variance = np.diag(self.moments.covariance)
         measured = Measured(
             marginals=Marginals(means, self.weight**2 / self.weight_square),
             pairs=(pairs, slope),
             dependence=self.dependence,
-            mean_square=np.diag(self.moments.covariance) + self.moments.mean**2,
+            mean_square=variance + np.where(variance > 0, self.moments.mean, 0.0) ** 2,
             eps=self.eps,
             n_samples=n_samples,
             streamed=True,

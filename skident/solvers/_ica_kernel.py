@@ -21,6 +21,8 @@ _CHUNK_BYTES = 2**21
 # them from the data again. A memory map promises that memory is short.
 _KEPT_BYTES = 2**28
 _KEPT_BYTES_OF_MAPS = 2**26
+# Sizes of what float32 holds with room for squares and sums.
+_SINGLE_RANGE = 1e-15, 1e15
 # Factors in [1, 2] whose product float32 holds without overflow, and terms of a sum.
 _FACTORS = 16
 _RUN = 256
@@ -147,6 +149,7 @@ class Rows:
         self.n_samples, self.n_components = len(X), len(matrix)
         self.map_groups = map_groups
         self._kept = None
+        self._single = fits_single(self.matrix)
         self._scratch = {np.dtype(np.float32): [], np.dtype(np.float64): []}
         n_bytes = 4 * self.n_samples * self.n_components
         limit = _KEPT_BYTES_OF_MAPS if _is_mapped(X) else _KEPT_BYTES
@@ -170,7 +173,8 @@ class Rows:
         fun : {"tanh", "exp", "cube"}
             The score.
         dtype : float32 or float64
-            Of the sources and scores; sums over chunks are float64.
+            Of the sources and scores; sums over chunks are float64. Rows that are
+            made anew in units beyond float32 are float64 always.
         with_loss : bool, default=True
             Whether to compute the loss as well.
         narrow : bool, default=False
@@ -180,6 +184,8 @@ class Rows:
         """
         dtype = np.dtype(dtype)
         kept = self._keep() if dtype == np.float32 and self._may_keep else None
+        if kept is None and not self._single:
+            dtype = np.dtype(np.float64)
         rotated = np.ascontiguousarray(W if kept is not None else W @ self.matrix)
         rotated = rotated.astype(dtype).T
 
@@ -256,6 +262,14 @@ class Rows:
             self.map_groups(one_group, self._groups)
             self._kept = kept
         return self._kept
+
+
+def fits_single(matrix):
+    """Whether a whitening map, and the centred rows it takes, can be float32."""
+    low, high = _SINGLE_RANGE
+    sizes = np.linalg.norm(matrix, axis=1)
+    # Rows have standard deviations of up to the inverse of the smallest.
+    return bool(low <= sizes.min() and sizes.max() <= high)
 
 
 def decorrelation(moments):

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from skident.solvers._ica_kernel import Pass, checked_mean, decorrelation
+from skident.solvers._ica_kernel import Pass, checked_mean, decorrelation, fits_single
 from skident.solvers._moments import Moments
 
 # Sources of a chunk: within the cache of a CPU, enough to keep a GPU busy.
@@ -45,8 +45,9 @@ class TorchRows:
     def evaluate(self, W, fun, dtype=np.float64, *, with_loss=True, narrow=False):
         """A :class:`Pass` over the sources ``W @ z`` of the whitened rows z."""
         single = np.dtype(dtype) == np.float32
-        wanted = torch.float32 if single else self._double
         keep = single and self._may_keep()
+        single = single and (keep or fits_single(self.matrix))
+        wanted = torch.float32 if single else self._double
         rotated = self._tensor((W if keep else W @ self.matrix).T, wanted)
         k = self.n_components
         product = torch.zeros((k, k), dtype=self._double, device=self.device)

@@ -4,6 +4,9 @@ import numpy as np
 
 from skident.solvers._parallel import in_groups, workers
 
+# Variances within these are floats with all their digits, and so are products of them
+# with the numbers of components.
+SMALLEST_VARIANCE, LARGEST_VARIANCE = 1e-280, 1e280
 # Work arrays of a chunk of rows: two float64 copies of it in the cache.
 _CHUNK_BYTES = 2**21
 
@@ -12,6 +15,15 @@ def row_slices(n_samples, n_features, n_bytes=_CHUNK_BYTES):
     """Slices that cut rows into chunks of at most ``n_bytes`` in float64."""
     step = max(1, min(n_samples, n_bytes // (8 * max(n_features, 1))))
     return [slice(low, min(low + step, n_samples)) for low in range(0, n_samples, step)]
+
+
+def out_of_range(n_samples):
+    """Error for data whose variances no float holds."""
+    return ValueError(
+        "X varies too little or too much for its variance to be a float of full "
+        f"precision: standard deviations must be within {SMALLEST_VARIANCE**0.5:.0e} "
+        f"and {LARGEST_VARIANCE**0.5:.0e} (n_samples = {n_samples}). Change its units."
+    )
 
 
 class Moments:
@@ -63,6 +75,7 @@ class Moments:
             raise ValueError(f"n_features must be at least 1, got {n_features}.")
         self.n_samples = 0
         self.mean = np.zeros(n_features)
+        self._varies = False
         self._scatter = np.zeros((n_features, n_features))
 
     def __repr__(self):
@@ -88,8 +101,9 @@ class Moments:
         Raises
         ------
         ValueError
-            If the number of columns differs, or a value is not finite; the moments
-            are then as they were before.
+            If the number of columns differs, a value is not finite, or squares of
+            differences exceed the range of float64; the moments are then as they were
+            before.
         """
         X = X if isinstance(X, np.ndarray) else np.asarray(X)
         n_features = len(self.mean)
@@ -122,15 +136,28 @@ class Moments:
                 f"{len(self.mean)} and {len(other.mean)}."
             )
         if other.n_samples:
-            self._join(other.n_samples, other.mean, other._scatter)
+            self._join(other.n_samples, other.mean, other._scatter, other._varies)
         return self
 
-    def _join(self, n_rows, mean, scatter):
+    def check_range(self):
+        """Raise ``ValueError`` for rows that differ, but too little for a variance."""
+        largest = np.diag(self.covariance).max()
+        if largest > LARGEST_VARIANCE or (largest < SMALLEST_VARIANCE and self._varies):
+            raise out_of_range(self.n_samples)
+
+    def _join(self, n_rows, mean, scatter, varies):
         total = self.n_samples + n_rows
-        gap = mean - self.mean
-        self.mean = self.mean + gap * (n_rows / total)
-        self._scatter = self._scatter + scatter
-        self._scatter += np.outer(gap, gap) * (self.n_samples * n_rows / total)
+        # The first rows have no gap to others.
+        gap = mean - (self.mean if self.n_samples else mean)
+        with np.errstate(over="ignore"):
+            between = np.outer(gap, gap) * (self.n_samples * n_rows / total)
+        if not np.isfinite(between.trace()):
+            raise out_of_range(total)
+        self.mean = (
+            self.mean + gap * (n_rows / total) if self.n_samples else mean.copy()
+        )
+        self._scatter = self._scatter + scatter + between
+        self._varies |= varies or bool(gap.any())
         self.n_samples = total
 
     def _add_chunk(self, chunk):
@@ -145,8 +172,14 @@ class Moments:
         alike = np.flatnonzero(alike)
         alike = alike[(chunk[:, alike] == first[alike]).all(axis=0)]
         mean[alike] = first[alike]
-        chunk -= mean
-        self._join(len(chunk), mean, chunk.T @ chunk)
+        with np.errstate(over="ignore", invalid="ignore"):
+            chunk -= mean
+            scatter = chunk.T @ chunk
+        if not np.isfinite(scatter.trace()):
+            raise out_of_range(len(chunk))
+        # Squares that vanish hide whether rows differ.
+        varies = scatter.trace() > 0 or bool(chunk.any())
+        self._join(len(chunk), mean, scatter, varies)
         return True
 
 

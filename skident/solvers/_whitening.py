@@ -6,7 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from scipy import linalg
 
-from skident.solvers._moments import Moments, moments_of, row_slices
+from skident.solvers._moments import (
+    LARGEST_VARIANCE,
+    SMALLEST_VARIANCE,
+    Moments,
+    moments_of,
+    out_of_range,
+    row_slices,
+)
 from skident.solvers._random import generator
 
 # Beyond this ratio of eigenvalues those of the covariance have lost too many digits.
@@ -90,8 +97,9 @@ def whitening(
     Raises
     ------
     ValueError
-        If fewer than two rows came, all are the same, a value is not finite, or
-        ``n_components`` exceeds the numerical rank, which is then named.
+        If fewer than two rows came, all are the same, a value is not finite, the
+        largest standard deviation is outside 1e-140 to 1e140, or ``n_components``
+        exceeds the numerical rank, which is then named.
 
     Notes
     -----
@@ -135,6 +143,7 @@ def whitening(
         solver = "svd" if wide else "eigh"
     if solver == "eigh":
         moments = moments_or_X if X is None else Moments(n_features).update(X)
+        moments.check_range()
         mean = moments.mean
         values, vectors = linalg.eigh(moments.covariance)
         found = _build(
@@ -162,14 +171,23 @@ def _check_rows(n_samples):
 
 
 def _mean(X):
-    """Column means in float64; refuses what is not finite."""
-    total = np.zeros(X.shape[1])
+    """Column means in float64; refuses what is not finite or not of a usable size."""
+    total, span = np.zeros(X.shape[1]), 0.0
     shift = X[0].astype(np.float64)
-    for rows in row_slices(*X.shape):
-        total += (X[rows] - shift).sum(axis=0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for rows in row_slices(*X.shape):
+            chunk = X[rows] - shift
+            total += chunk.sum(axis=0)
+            span = max(span, np.abs(chunk, out=chunk).max())
     mean = shift + total / len(X)
     if not np.isfinite(mean).all():
+        if all(np.isfinite(X[rows]).all() for rows in row_slices(*X.shape)):
+            raise out_of_range(len(X))
         raise ValueError(f"X must be finite (n_samples = {len(X)}).")
+    # No variance is above the square of the span; one is at least span^2 / (2 n).
+    limits = np.sqrt([2 * len(X) * SMALLEST_VARIANCE, LARGEST_VARIANCE])
+    if span and not limits[0] <= span <= limits[1]:
+        raise out_of_range(len(X))
     return mean
 
 
@@ -221,6 +239,7 @@ def _randomized(moments_or_X, X, n_components, rank_tol, random_state):
         )
     if X is None:
         moments = moments_or_X
+        moments.check_range()
         _check_rows(moments.n_samples)
         mean, n_samples = moments.mean, moments.n_samples
         covariance = moments.covariance
@@ -256,7 +275,7 @@ def _build(mean, values, vectors, n_samples, n_components, rank_tol):
     values = np.maximum(values, 0.0)
     # Means of columns that vary are rounded; those of constant ones are exact.
     rounding = 4.0 * np.finfo(np.float64).eps * np.abs(mean)
-    varies = values[: len(vectors)] @ np.square(vectors) > np.square(rounding)
+    varies = np.sqrt(values[: len(vectors)] @ np.square(vectors)) > rounding
     rounding = rounding[varies].max(initial=0.0)
     floor = max(rank_tol * values[0], len(mean) * rounding**2)
     rank = int((values > floor).sum())

@@ -509,6 +509,18 @@ def test_constant_columns_are_left_out_with_a_warning():
     np.testing.assert_allclose(est.inverse_transform(est.transform(wide)), wide)
 
 
+@pytest.mark.filterwarnings("ignore:1 of 4 features")
+@pytest.mark.parametrize("value", [1e12, 1e200])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_large_constant_column_spoils_nothing(method, value):
+    _, X = mixture(k=3)
+    one = getattr(post(), method)(X)
+    wide = np.insert(X, 1, value, axis=1)
+    two = getattr(post(), method)(wide)
+    np.testing.assert_allclose(two.transform(wide), one.transform(X), atol=1e-4)
+    assert two.identified_mask_.all() and two.identifiability_.ok
+
+
 def test_small_columns_are_not_called_combinations_of_others():
     # Independent columns, so that what is left of them is on the model.
     X = np.random.default_rng(0).laplace(size=(4000, 3)) * [1e8, 1e8, 1.0]
@@ -533,6 +545,25 @@ def test_equal_rows(n_features, value):
             ValueError, match=r"rows of X are the same \(n_samples = 77"
         ):
             method(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_extreme_units(method):
+    _, X = mixture(n=2000, k=3)
+    one = getattr(post(), method)(X)
+    for unit in (1e-120, 1e120):
+        two = getattr(post(), method)(X * unit)
+        np.testing.assert_allclose(two.transform(X * unit), one.transform(X), atol=1e-4)
+        assert two.identifiability_.ok and two.identified_mask_.all()
+        wanted = one.score(X) - 3 * np.log(unit)
+        assert two.score(X * unit) == pytest.approx(wanted, abs=1e-6)
+        assert two.stability(X * unit) == pytest.approx(one.stability(X), abs=1e-4)
+    for unit in (1e-200, 1e200):
+        with pytest.raises(ValueError, match=r"within 1e-140 and 1e\+140 .*units"):
+            getattr(post(), method)(X * unit)
+    # Numbers near 1e-40 are float32, their inverses are not.
+    with pytest.raises(ValueError, match="no float32: change its units"):
+        getattr(post(), method)((X * 1e-40).astype(np.float32))
 
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")

@@ -110,6 +110,20 @@ def test_units_do_not_matter():
         assert matched_correlations(one, two).min() >= 1 - 1e-9
 
 
+@pytest.mark.parametrize("device", ["cpu", "torch"])
+@pytest.mark.parametrize("unit", [1e-120, 1e120])
+def test_units_beyond_single_precision_of_rows_made_anew(monkeypatch, unit, device):
+    monkeypatch.setattr(kernel, "_KEPT_BYTES", 0)
+    monkeypatch.setattr("skident.solvers._ica_torch._KEPT_BYTES_ON_CPU", 0)
+    X, _ = mixture("mixed", 3000, 4)
+    one = ica(X, whitening(X), random_state=0, device=device)
+    white = whitening(unit * X)
+    two = ica(unit * X, white, random_state=0, device=device)
+    assert two.converged and two.n_iter <= one.n_iter + 3
+    Y1, Y2 = sources(X, whitening(X), one), sources(unit * X, white, two)
+    assert matched_correlations(Y1, Y2).min() >= 1 - 1e-9
+
+
 # -- threads -----------------------------------------------------------------------
 
 

@@ -117,6 +117,32 @@ def test_values_that_are_not_finite_are_refused_and_leave_no_trace(monkeypatch, 
     np.testing.assert_array_equal(moments.covariance, before)
 
 
+def test_squares_beyond_the_range_of_floats_leave_no_trace():
+    moments = Moments(7).update(rows())
+    before = moments.covariance.copy()
+    with pytest.raises(ValueError, match="Change its units"):
+        moments.update(rows() * 1e200)
+    with pytest.raises(ValueError, match="Change its units"):
+        moments.update(np.full((3, 7), 1e200))
+    assert moments.n_samples == len(rows())
+    np.testing.assert_array_equal(moments.covariance, before)
+    moments.check_range()
+
+
+def test_rows_that_differ_too_little_are_told_from_equal_ones():
+    equal = Moments(2)
+    for _ in range(3):
+        equal.update(np.full((5, 2), [0.1, 1e-200]))
+    # No rows differ: that is for others to judge.
+    equal.check_range()
+    pieces = Moments(1).update(np.zeros((3, 1))).update(np.full((3, 1), 1e-200))
+    whole = Moments(1).update(np.array([[0.0], [1e-200]]))
+    for moments in (pieces, whole, Moments(1).merge(whole)):
+        with pytest.raises(ValueError, match="varies too little"):
+            moments.check_range()
+        moments.update(np.array([[1.0]])).check_range()
+
+
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         Moments(0)

@@ -182,6 +182,35 @@ def test_bad_data_are_refused(solver):
         whitening(np.full((30, 3), [0.1, 1e8, -7.3]), 1, solver=solver)
 
 
+@pytest.mark.parametrize("solver", ["auto", "eigh", "svd", "randomized"])
+@pytest.mark.parametrize("unit", [1e-310, 1e-170, 1e-150, 1e150, 1e200, 1e307])
+def test_units_in_which_no_variance_is_a_float(solver, unit):
+    # Of rows that differ: not "all the same", nor a NaN or an overflow on the way.
+    X = rows(100) * unit
+    with pytest.raises(
+        ValueError, match=r"deviations must be within 1e-140 and 1e\+140"
+    ):
+        whitening(X, 2, solver=solver)
+    # Nor is it what rows far from zero, or one column, are in.
+    usual = rows(100)
+    usual[:, 0] = unit
+    assert whitening(usual, 2, solver=solver).condition_number < 1e3
+    usual[::2, 0] = 0.0
+    if unit < 1:
+        assert whitening(usual, 2, solver=solver).condition_number < 1e3
+
+
+@pytest.mark.parametrize("solver", ["eigh", "svd", "randomized"])
+def test_units_change_nothing_but_the_scale(solver):
+    X = rows(300)
+    one = whitening(X, 3, solver=solver, random_state=0)
+    for unit in (2.0**-460, 2.0**460):
+        two = whitening(X * unit, 3, solver=solver, random_state=0)
+        # Powers of two round nothing.
+        np.testing.assert_allclose(two.matrix * unit, one.matrix, rtol=1e-9)
+        assert two.condition_number == pytest.approx(one.condition_number)
+
+
 def test_bad_arguments_are_refused():
     X = rows(100)
     for bad in (0, -1, 1.5, 0.0, True, "all"):
