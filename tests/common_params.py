@@ -38,6 +38,11 @@ CHEAP_PARAMS = {
         "estimator": IdentifiableSAE(n_active=2, max_steps=5),
         "n_fits": 2,
     },
+    # As for ICAPostProcessor; and few calibrations.
+    "ShiftedNodeDetector": [
+        {"tol": 1e-10, "n_calibration": 2},
+        {"tol": 1e-10, "matching": "psi", "statistic": "abs", "threshold": "paper"},
+    ],
 }
 
 # {class name: why the order of the rows changes the result beyond rounding}.

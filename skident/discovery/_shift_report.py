@@ -1,0 +1,443 @@
+"""What the environments say of the assumptions behind shifted nodes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from skident.discovery._shift_statistics import smallest_gap
+from skident.utils import Assumption, IdentifiabilityReport
+
+# Every test errs once in a thousand times where its null hypothesis is true.
+LEVEL = 1e-3
+# Excess kurtosis below which a component counts as near Gaussian, whatever the rows.
+NEAR_GAUSSIAN = 0.2
+# A score that a shift of practical size reaches; noise should stay below it.
+VISIBLE_SCORE = 0.2
+# 15 degrees: three of these are 45, where another direction is as near.
+MAX_ANGLE = np.pi / 12
+# Gaps of psi, in standard errors, from which ranks in two environments agree.
+MIN_GAP = 3.0
+# Share of the variance that the directions kept may leave out as noise.
+MAX_LEFT_OUT = 0.05
+# Standard deviations (or ranges) of rows that were not rescaled one environment at a
+# time differ by about 1 / sqrt(n); those of rows that were, by rounding.
+SAME_SCALE = 1e-5
+# Rows for ranks of magnitudes.
+RANK_ROWS = 4096
+_LEAST_ROWS = 32
+
+
+@dataclass
+class Evidence:
+    """What a fit measured, components in the reference order.
+
+    Parameters
+    ----------
+    labels : list
+        Of the K environments.
+    n_samples : ndarray of int of shape (K,)
+    aligned : Aligned
+    spectra : list of K ndarrays of shape (p,)
+        Eigenvalues of each covariance.
+    pooled : ndarray of shape (p,)
+        Eigenvalues of the pooled covariance.
+    angles : ndarray of shape (K,)
+        Largest principal angle of each span to that of the first environment, radians.
+    rank_tol : float
+    tol : float
+    chosen : bool
+        Whether the user gave the number of components.
+    matching : str
+    shifted : ndarray of bool of shape (K, K, d)
+    undecided : ndarray of int or None
+        Components of which these data cannot tell; None if not calibrated.
+    n_failed : int
+        Halves of splits that could not be unmixed.
+    same_scale : float
+    """
+
+    labels: list
+    n_samples: np.ndarray
+    aligned: tuple
+    spectra: list
+    pooled: np.ndarray
+    angles: np.ndarray
+    rank_tol: float
+    tol: float
+    chosen: bool
+    matching: str
+    shifted: np.ndarray
+    undecided: np.ndarray | None
+    n_failed: int
+    same_scale: float
+
+    @property
+    def d(self):
+        """Number of components."""
+        return self.shifted.shape[-1]
+
+    @property
+    def never(self):
+        """Which components shifted in no pair."""
+        return ~self.shifted.any(axis=(0, 1))
+
+
+def make_report(found):
+    """The report on a fit.
+
+    Parameters
+    ----------
+    found : Evidence
+
+    Returns
+    -------
+    report : IdentifiabilityReport
+    """
+    K, d = len(found.labels), found.d
+    assumptions = [
+        Assumption.at_least(
+            "there are environments to compare", "number of environments", K, 2
+        ),
+        _gaussian(found),
+        Assumption.at_least(
+            "enough rows for a rotation",
+            "rows of the smallest environment, against 5 n_components^2",
+            int(found.n_samples.min()),
+            5 * d * d,
+        ),
+        _optimum(found),
+        _rounding(found),
+        _independent(found),
+        _left_out(found),
+        _cut(found),
+    ]
+    if K > 1:
+        assumptions += [
+            _one_mixing(found),
+            _one_scale(found),
+            *_matched(found),
+            _same_laws(found),
+            _visible(found),
+        ]
+    assumptions.append(
+        Assumption(
+            "latents follow a linear acyclic model", "any noises are those of one"
+        )
+    )
+    return IdentifiabilityReport(
+        target=(
+            "the nodes whose mechanism shifted"
+            if K > 1
+            else "the noises of one environment; no shift, for want of another one"
+        ),
+        up_to="permutation and sign of the components",
+        assumptions=assumptions,
+        notes=_notes(found),
+    )
+
+
+# --- one environment at a time -----------------------------------------------------
+
+
+def n_near_gaussian(kurtosis, n_samples):
+    """Components that may be Gaussian, by excess kurtosis.
+
+    ICA chooses directions for their kurtosis or the like. The largest kurtosis over all
+    directions of m-dimensional Gaussian rows is sqrt(24 / n) times the maximum of a
+    Gaussian process on the sphere whose increments are at most twice the angle: below
+    ``2 sqrt(m) + sqrt(2 log(1 / LEVEL))`` but for one case in ``1 / LEVEL`` (Sudakov,
+    Fernique and Borell). The m components of the smallest kurtosis may be Gaussian if
+    all of them are below that bound.
+
+    Parameters
+    ----------
+    kurtosis : ndarray of shape (d,)
+    n_samples : int
+
+    Returns
+    -------
+    count : int
+    """
+    size = np.sort(np.abs(kurtosis))
+    m = np.arange(1, len(size) + 1)
+    noise = np.sqrt(24.0 / n_samples)
+    bound = noise * (2 * np.sqrt(m) + np.sqrt(-2 * np.log(LEVEL)))
+    below = np.flatnonzero(size <= np.maximum(NEAR_GAUSSIAN, bound))
+    return int(below[-1]) + 1 if len(below) else 0
+
+
+def _gaussian(found):
+    counts = [
+        n_near_gaussian(one.kurtosis, n)
+        for one, n in zip(found.aligned.unmixed, found.n_samples, strict=True)
+    ]
+    return Assumption.at_most(
+        "at most one Gaussian noise",
+        f"components of an excess kurtosis below {NEAR_GAUSSIAN:g}, or that Gaussian "
+        "rows would reach; the most in an environment",
+        max(counts),
+        1,
+    )
+
+
+def _optimum(found):
+    # Sampling turns the gradient by about 1 / sqrt(n): a tenth of that does no harm.
+    limits = np.maximum(found.tol, 0.1 / np.sqrt(found.n_samples))
+    ratios = [one.gradient_norm for one in found.aligned.unmixed] / limits
+    return Assumption.at_most(
+        "the optimum was reached",
+        "largest entry of the gradient, over tol or a tenth of its sampling error",
+        float(ratios.max()),
+        1,
+    )
+
+
+def _rounding(found):
+    return Assumption.at_most(
+        "no component is made of rounding",
+        "largest angle (rad) by which rounding of X turns one",
+        max(float(one.rounding.max()) for one in found.aligned.unmixed),
+        MAX_ANGLE,
+    )
+
+
+def rank_dependence(Y):
+    """Largest rank correlation of magnitudes, and its bound for independent columns."""
+    Y = np.abs(Y[:: max(1, -(-len(Y) // RANK_ROWS))])
+    n, d = Y.shape
+    if d < 2 or n < _LEAST_ROWS:
+        return np.nan, np.nan
+    ranks = stats.rankdata(Y, axis=0)
+    ranks -= ranks.mean(axis=0)
+    ranks /= np.sqrt(np.maximum(np.square(ranks).sum(axis=0), 1.0))
+    pairs = np.abs(ranks.T @ ranks)[np.triu_indices(d, 1)]
+    bound = stats.norm.isf(LEVEL / (2 * len(pairs))) / np.sqrt(n - 1)
+    return float(pairs.max()), float(bound)
+
+
+def _independent(found):
+    tests = [rank_dependence(one.sample) for one in found.aligned.unmixed]
+    name = "noises are independent"
+    ratios = [statistic / bound for statistic, bound in tests]
+    if np.isnan(ratios).all():
+        return Assumption(name, "takes two components and more rows")
+    worst = int(np.nanargmax(ratios))
+    return Assumption.at_most(
+        name,
+        "largest rank correlation of magnitudes within an environment; "
+        f"{1 - LEVEL:.1%} bound",
+        *tests[worst],
+    )
+
+
+def _left_out(found):
+    d, p = found.d, len(found.pooled)
+    name = "there is no measurement noise"
+    if d == p:
+        return Assumption(name, "as many components as features leave nothing out")
+    share = found.pooled[d:].sum() / found.pooled.sum()
+    return Assumption.at_most(
+        name,
+        "share of the variance that the components leave out",
+        float(share),
+        MAX_LEFT_OUT,
+    )
+
+
+def cut_angle(spectrum, d, n_samples, *, largest=False):
+    """Standard error, in radians, of principal directions that are kept.
+
+    Directions i and j are mixed at the variance ``l_i l_j / ((l_i - l_j)^2 n)`` that
+    principal components of Gaussian rows have.
+
+    Parameters
+    ----------
+    spectrum : ndarray of shape (p,)
+        Descending.
+    d : int
+        Number kept.
+    n_samples : int
+    largest : bool, default=False
+        Whether of the whole span, by the sum over all kept directions, instead of the
+        last one.
+    """
+    kept = spectrum[:d] if largest else spectrum[d - 1 : d]
+    rest = spectrum[d:]
+    gap = kept[:, None] - rest
+    if (gap <= 0).any():
+        return np.pi / 2
+    variance = (kept[:, None] * rest / gap**2).sum() / n_samples
+    return float(min(np.sqrt(variance), np.pi / 2))
+
+
+def _cut(found):
+    name = "the spectrum has a gap where it is cut"
+    if found.d == len(found.pooled):
+        return Assumption(name, "nothing is cut")
+    return Assumption.at_most(
+        name,
+        f"standard error (rad) of principal direction {found.d} of {len(found.pooled)}",
+        cut_angle(found.pooled, found.d, int(found.n_samples.sum())),
+        MAX_ANGLE,
+    )
+
+
+# --- across environments -----------------------------------------------------------
+
+
+def angle_bounds(found):
+    """Angles that sampling and rounding leave between the spans of environments."""
+    d = found.d
+    errors, rounding = [], []
+    for spectrum, n in zip(found.spectra, found.n_samples, strict=True):
+        errors.append(cut_angle(spectrum, d, n, largest=True))
+        # Rounding of a covariance turns its eigenvectors by at most about this.
+        rounding.append(1e-14 * spectrum[0] / max(spectrum[d - 1], 1e-300))
+    errors, rounding = np.array(errors), np.array(rounding)
+    # Directions that count as empty can hold the root of rank_tol of a unit vector.
+    bounds = 4 * (errors + errors[0]) + rounding + rounding[0]
+    return np.minimum(bounds + np.sqrt(found.rank_tol), np.pi / 2)
+
+
+def _one_mixing(found):
+    name = "one mixing for all environments"
+    if found.d == len(found.pooled):
+        return Assumption(name, "with as many components as features all spans agree")
+    bounds = angle_bounds(found)
+    worst = 1 + int((found.angles[1:] / bounds[1:]).argmax())
+    return Assumption.at_most(
+        name,
+        "largest principal angle (rad) of the span of environment "
+        f"{found.labels[worst]!r} to that of the first; four standard errors",
+        float(found.angles[worst]),
+        float(bounds[worst]),
+    )
+
+
+def _one_scale(found):
+    name = "features were not rescaled one environment at a time"
+    if np.isnan(found.same_scale):
+        return Assumption(name, "takes two features that vary in every environment")
+    return Assumption.at_least(
+        name,
+        "largest relative difference of a feature's standard deviation (or of its "
+        "extremes) between environments, against rounding",
+        found.same_scale,
+        SAME_SCALE,
+    )
+
+
+def _matched(found):
+    if found.matching in ("psi", "distribution"):
+        gaps = [
+            smallest_gap(one.sources.psi, one.psi_stderr)
+            for one in found.aligned.unmixed
+        ]
+        yield Assumption.at_least(
+            "laws of the noises are told apart",
+            "smallest gap of psi over its standard error",
+            float(np.min(gaps)),
+            MIN_GAP,
+        )
+    if found.matching != "psi":
+        margins = found.aligned.margins[1:, found.never]
+        name = "components that did not shift have one partner"
+        if margins.size and np.isfinite(margins).all():
+            yield Assumption.at_least(
+                name, "smallest cost of another partner less its own", margins.min(), 0
+            )
+        else:
+            yield Assumption(name, "takes two components, one of which did not shift")
+    if len(found.labels) > 2:
+        yield Assumption.at_most(
+            "environments are matched alike directly and through the first",
+            "components that are not, the most in a pair of environments",
+            found.aligned.n_disagreeing,
+            0,
+        )
+
+
+def _same_laws(found):
+    name = "noises keep their laws"
+    ratios, statistics, bounds = [], [], []
+    never = np.flatnonzero(found.never)
+    n_tests = len(never) * (len(found.labels) - 1)
+    samples = [
+        one.sample[:, order] * sign
+        for one, order, sign in zip(*found.aligned[:3], strict=True)
+    ]
+    first = samples[0]
+    for Y in samples[1:]:
+        scale = np.sqrt(1 / len(first) + 1 / len(Y))
+        for i in never:
+            test = stats.ks_2samp(first[:, i], Y[:, i], method="asymp")
+            bound = np.sqrt(-np.log(LEVEL / (2 * n_tests)) / 2) * scale
+            statistics.append(float(test.statistic))
+            bounds.append(float(bound))
+            ratios.append(test.statistic / bound)
+    if not ratios:
+        return Assumption(name, "takes a component that did not shift")
+    worst = int(np.argmax(ratios))
+    return Assumption.at_most(
+        name,
+        "largest Kolmogorov-Smirnov distance of a component that did not shift to that "
+        f"of the first environment; {1 - LEVEL:.1%} bound",
+        statistics[worst],
+        bounds[worst],
+    )
+
+
+def undecided(shifted, threshold):
+    """Components not found shifted, but whose threshold hides scores of 0.2.
+
+    Parameters
+    ----------
+    shifted : ndarray of bool of shape (K, K, d)
+    threshold : ndarray of shape (K, K, d)
+
+    Returns
+    -------
+    nodes : ndarray of int
+    """
+    off = ~np.eye(len(shifted), dtype=bool)[:, :, None]
+    hidden = (off & (threshold > VISIBLE_SCORE)).any(axis=(0, 1))
+    return np.flatnonzero(hidden & ~shifted.any(axis=(0, 1)))
+
+
+def _visible(found):
+    name = f"a shift that scores {VISIBLE_SCORE:g} would be seen"
+    if found.undecided is None:
+        return Assumption(name, 'takes threshold="calibrated"')
+    return Assumption.at_most(
+        name,
+        "components not found shifted whose threshold is above that",
+        len(found.undecided),
+        0,
+    )
+
+
+def _notes(found):
+    d, p = found.d, len(found.pooled)
+    notes = []
+    if found.undecided is not None and len(found.undecided):
+        notes.append(
+            "These data cannot tell whether components "
+            f"{found.undecided.tolist()} shifted: their rows differ as much between "
+            "halves of one environment."
+        )
+    if found.n_failed:
+        notes.append(
+            f"{found.n_failed} halves of environments span fewer than {d} dimensions "
+            "and count as no information."
+        )
+    if not found.chosen and d == p > 1:
+        ratios = found.pooled[:-1] / np.maximum(found.pooled[1:], 1e-300)
+        at = int(ratios.argmax())
+        notes.append(
+            f"n_components=None took all {p} features for components, as the rank is "
+            "full. Noise makes any rank full: set n_components where there is some. "
+            f"The largest gap of the spectrum is after {at + 1}, a ratio of "
+            f"{ratios[at]:.3g}."
+        )
+    return notes
