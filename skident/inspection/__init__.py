@@ -3,11 +3,15 @@
 from skident.inspection._component_energy_display import ComponentEnergyDisplay
 from skident.inspection._component_match_display import ComponentMatchDisplay
 from skident.inspection._dictionary_display import DictionaryDisplay
+from skident.inspection._graph_display import GraphDisplay
+from skident.inspection._shift_display import ShiftDisplay
 from skident.inspection._stability_display import StabilityDisplay
 
 __all__ = [
     "ComponentEnergyDisplay",
     "ComponentMatchDisplay",
     "DictionaryDisplay",
+    "GraphDisplay",
+    "ShiftDisplay",
     "StabilityDisplay",
 ]
