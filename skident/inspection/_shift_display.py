@@ -7,6 +7,9 @@ from skident.utils._sklearn import check_is_fitted
 
 # Half the distance of a node's score from its null distribution, in nodes.
 _OFFSET = 0.15
+# A calibrated threshold above this hides shifts that would be plain to see elsewhere;
+# the detector's undecided_nodes_ are those of any pair.
+_VISIBLE = 0.2
 
 
 class ShiftDisplay:
@@ -118,7 +121,8 @@ class ShiftDisplay:
         ----------
         estimator : fitted ShiftedNodeDetector
             Its ``shift_scores_``, ``threshold_`` and ``null_scores_`` are shown, and
-            marks by ``pairwise_shifted_`` and ``undecided_nodes_``.
+            ``pairwise_shifted_`` is marked. Of the other nodes the data cannot tell
+            where a calibrated threshold exceeds 0.2.
         pair : tuple of two labels, default=None
             Environments to compare; None takes the pair with the largest score.
         names : array-like of shape (n_components,), default=None
@@ -145,13 +149,16 @@ class ShiftDisplay:
             null_scores = null_scores[:, k, k2] if len(null_scores) else None
         threshold = np.asarray(estimator.threshold_)
         shifted = estimator.pairwise_shifted_[k, k2]
-        nodes = np.arange(scores.shape[-1])
+        undecided = np.zeros(len(shifted), dtype=bool)
+        if threshold.ndim:
+            threshold = threshold[k, k2]
+            undecided = ~shifted & (threshold > _VISIBLE)
         display = cls(
             scores[k, k2],
             null_scores=null_scores,
-            threshold=threshold[k, k2] if threshold.ndim else threshold,
+            threshold=threshold,
             shifted=shifted,
-            undecided=np.isin(nodes, estimator.undecided_nodes_) & ~shifted,
+            undecided=undecided,
             names=names,
             pair=(labels[k], labels[k2]),
         )

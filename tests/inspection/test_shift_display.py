@@ -1,10 +1,15 @@
 """What the plot of shifted nodes draws."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 
+from skident.datasets import make_latent_shift
+from skident.discovery import ShiftedNodeDetector
+from skident.exceptions import IdentifiabilityWarning
 from skident.inspection import ShiftDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -43,7 +48,6 @@ class Detector(BaseEstimator):
             self.threshold_ = np.full((K, K, 4), 0.2)
             self.threshold_[..., 3] = np.inf
         self.pairwise_shifted_ = scores > self.threshold_
-        self.undecided_nodes_ = np.array([3]) if self.calibrated else np.array([], int)
         return self
 
 
@@ -124,6 +128,22 @@ def test_from_an_estimator(plt, calibrated):
     else:
         assert display.null_scores is None
         assert display.threshold == 0.2
+
+
+def test_a_real_detector_of_two_environments(plt):
+    data = make_latent_shift(2000, 4, random_state=0)
+    detector = ShiftedNodeDetector(random_state=0)
+    with warnings.catch_warnings():
+        # Whether so few rows can tell of every node is not the point.
+        warnings.simplefilter("ignore", IdentifiabilityWarning)
+        detector.fit(data.X, environments=data.environments)
+    display = ShiftDisplay.from_estimator(detector)
+    assert display.pair == tuple(detector.environments_)
+    shifted = np.flatnonzero(display.shifted)
+    np.testing.assert_array_equal(shifted, detector.shifted_nodes_)
+    undecided = np.flatnonzero(display.undecided)
+    np.testing.assert_array_equal(undecided, detector.undecided_nodes_)
+    assert display.null_scores.shape == (len(detector.null_scores_), 4)
 
 
 def test_the_pair_with_the_largest_score_is_shown(plt):
