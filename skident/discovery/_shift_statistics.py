@@ -189,7 +189,7 @@ def n_disagreements(sources, matches, matching):
     sources : list of Sources
         Of each environment, rows as found.
     matches : list of RowMatch
-        Of each environment with the first one.
+        Of each environment but the first with the first.
     matching : {"assignment", "psi", "distribution"}
 
     Returns
