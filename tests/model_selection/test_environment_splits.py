@@ -8,7 +8,12 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    LeaveOneGroupOut,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -170,6 +175,22 @@ def test_grid_search(splitter, routing):
     assert found == pytest.approx(expected_scores(splitter).mean(), rel=1e-12)
     environments = search.best_estimator_[-1].environments_
     np.testing.assert_array_equal(environments, sorted(SIZES))
+
+
+def test_holding_an_environment_out_takes_one_entry_too():
+    with sklearn.config_context(enable_metadata_routing=True):
+        anchor = AnchorRegressor().set_fit_request(environments="groups")
+        results = cross_validate(
+            make_pipeline(StandardScaler(), anchor),
+            X,
+            Y,
+            cv=LeaveOneGroupOut(),
+            params={"groups": SITES},
+            return_estimator=True,
+            error_score="raise",
+        )
+    seen = [set(pipe[-1].environments_) for pipe in results["estimator"]]
+    assert seen == [set(SIZES) - {site} for site in sorted(SIZES)]
 
 
 def test_an_estimator_that_takes_no_environments_can_be_split_by_them():
