@@ -60,7 +60,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
     algorithm : {"picard-o", "fastica", "picard", "infomax"}, default="picard-o"
         "picard-o" (quasi-Newton on rotations [2]_) and "fastica" have the same fixed
         points; the former also converges where the ICA model is false. "picard" does
-        not keep components uncorrelated. "infomax" takes minibatches.
+        not keep components uncorrelated, but in streams. "infomax" takes minibatches.
     fun : {"tanh", "exp", "cube"}, default="tanh"
         Score function of the components.
     extended : bool, default=True
@@ -142,7 +142,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         identified as a block only.
     angle_stderr_ : ndarray of shape (n_components,)
         Standard error of the direction of each component in whitened coordinates, in
-        radians.
+        radians: that of the estimating equations of ``algorithm``, which for "picard"
+        are those of maximum likelihood without the orthogonal constraint.
     stability_ : ndarray of shape (n_components,)
         Smallest absolute correlation of each component with its match in 2 refits, on
         rows that the refit has not seen. Refits are on disjoint random halves of the
@@ -372,12 +373,16 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         seeds = random_state.randint(_MAX_SEED, size=2)
 
-        stream, white, found, measured = stream.updated(self, shards, int(seeds[0]))
+        searcher = self._blank()
+        if self.algorithm == "picard":
+            # Steps of a stream keep components uncorrelated: so does its start.
+            searcher.algorithm = "picard-o"
+        stream, white, found, measured = stream.updated(searcher, shards, int(seeds[0]))
         dtype = output_dtype(shards.dtype)
         described = describe(fitted, white, found, measured, dtype)
         refits = stream.refits.turned(described.order)
         if self.rotation == "ica":
-            refits = renewed(self, fitted, shards, refits, int(seeds[1]))
+            refits = renewed(searcher, fitted, shards, refits, int(seeds[1]))
         stream.refits = refits.turned(np.argsort(described.order))
         conclude(fitted, white, measured, described, refits)
         fitted._stream = stream
@@ -544,7 +549,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         marginals = measure_marginals(chunks, white, found.rotation)
         generator = np.random.default_rng(int(seeds[2]))
         rows = shards.read(shards.sample(SAMPLE_ROWS, generator))
-        pairs, dependence, Y = measure_pairs(rows, white, found.rotation, self.fun)
+        pairs, dependence, Y = measure_pairs(rows, white, found, self.fun)
         complete(self, found, Y)
         measured = Measured(
             marginals=marginals,

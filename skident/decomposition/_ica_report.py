@@ -19,12 +19,14 @@ from skident.decomposition._ica_statistics import (
     cut_angle,
     density_signs,
     distance_dependence,
+    likelihood_errors,
     marginal_sums,
     negentropy_bound,
     pair_means,
     rank_dependence,
     rotation_errors,
     rounding_angles,
+    score_means,
 )
 from skident.solvers._ica_kernel import fits_single
 from skident.utils import Assumption, IdentifiabilityReport
@@ -91,11 +93,12 @@ def measure_marginals(chunks, white, rotation):
     return Marginals(sums / n_samples, n_samples)
 
 
-def measure_pairs(rows, white, rotation, fun):
+def measure_pairs(rows, white, found, fun):
     """Pair means, dependence, and the components of some rows themselves."""
-    Y = (rows - white.mean) @ (rotation @ white.matrix).T
+    Y = (rows - white.mean) @ (found.rotation @ white.matrix).T
     dependence = rank_dependence(Y), distance_dependence(Y)
-    return pair_means(Y, fun), dependence, Y
+    scaled = Y if found.scale is None else Y * found.scale
+    return pair_means(scaled, fun, score_means(scaled, fun)), dependence, Y
 
 
 class Described(NamedTuple):
@@ -166,8 +169,13 @@ def describe(est, white, found, measured, dtype):
     est.history_ = {"gradient_norm": np.asarray(found.history, dtype=np.float64)}
 
     means, slope = measured.pairs
-    pair_signs = density_signs(means, slope) if est.extended else np.ones(k)
-    errors = rotation_errors(means, slope, pair_signs, marginals.n_samples)
+    if found.scale is None:
+        pair_signs = density_signs(means, slope) if est.extended else np.ones(k)
+        errors = rotation_errors(means, slope, pair_signs, marginals.n_samples)
+    else:
+        errors = likelihood_errors(
+            means, slope, found.scale, est.extended, marginals.n_samples
+        )
     rounding = rounding_angles(components, measured.mean_square, measured.eps)
     if searched:
         est.angle_stderr_ = errors.angle[order]

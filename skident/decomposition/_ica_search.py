@@ -49,7 +49,11 @@ def check_rows(n_samples, white, dtype):
 
 @dataclass
 class Optimum:
-    """A rotation of a whitened space and how it was reached; as ``ICAResult``."""
+    """A rotation of a whitened space and how it was reached; as ``ICAResult``.
+
+    ``scale`` of shape (k,) is the standard deviation of components at which the
+    likelihood has its optimum, where the search had no orthogonal constraint.
+    """
 
     rotation: np.ndarray
     n_iter: int
@@ -58,6 +62,7 @@ class Optimum:
     loss: float
     density_sign: np.ndarray
     history: np.ndarray
+    scale: np.ndarray | None = None
 
 
 def search(est, X, white, seed):
@@ -95,8 +100,11 @@ def search(est, X, white, seed):
             device=est.device,
         )
         # Without the orthogonal constraint the scale is that of the densities.
-        norms = np.linalg.norm(found.rotation, axis=1, keepdims=True)
-        return Optimum(**(found._asdict() | {"rotation": found.rotation / norms}))
+        scale = np.linalg.norm(found.rotation, axis=1)
+        own = {"rotation": found.rotation / scale[:, None]}
+        if est.algorithm == "picard":
+            own["scale"] = scale
+        return Optimum(**(found._asdict() | own))
     rotation = np.eye(k)
     if est.rotation == "random":
         normal = np.random.default_rng(seed).standard_normal((k, k))

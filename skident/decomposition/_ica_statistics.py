@@ -164,12 +164,31 @@ def score_functions(Y, fun):
     return Y * square, 3.0 * square
 
 
-def pair_means(Y, fun):
+def score_means(Y, fun):
+    """E[psi_i], of shape (k,)."""
+    total = np.zeros(Y.shape[1])
+    for low in range(0, len(Y), _PAIR_ROWS):
+        total += score_functions(Y[low : low + _PAIR_ROWS], fun)[0].sum(axis=0)
+    return total / len(Y)
+
+
+def pair_means(Y, fun, level):
     """Means over rows that the errors of the rotation are made of.
+
+    Scores are centred: data are, by their own mean, and with ``mean(y_j) = 0`` the
+    errors are those of ``mean((psi_i - E psi_i) y_j)``.
+
+    Parameters
+    ----------
+    Y : ndarray of shape (n_samples, k)
+    fun : {"tanh", "exp", "cube"}
+    level : ndarray of shape (k,)
+        Of :func:`score_means`, of all rows.
 
     Returns
     -------
     means : ndarray of shape (6, k, k)
+        With psi short for ``psi - level``:
         E[psi_i y_j], E[psi'_i y_j^2], E[psi_i^2 y_j^2], E[psi_i y_i psi_j y_j],
         E[psi_i y_i y_j^2] and E[y_i^2 y_j^2].
     slope : ndarray of shape (k,)
@@ -180,6 +199,7 @@ def pair_means(Y, fun):
     for low in range(0, len(Y), _PAIR_ROWS):
         y = Y[low : low + _PAIR_ROWS]
         psi, slope = score_functions(y, fun)
+        psi = psi - level
         square, own = y * y, psi * y
         pieces = (psi, y), (slope, square), (psi * psi, square)
         pieces += (own, own), (own, square), (square, square)
@@ -248,6 +268,58 @@ def rotation_errors(means, slope, signs, n_samples):
     np.fill_diagonal(total, 0.0)
     total = np.maximum(total, 0.0).sum(axis=1) / n_samples
     gradient = np.sqrt(variance[off] / n_samples)
+    return RotationErrors(
+        np.minimum(np.sqrt(total), np.pi / 2),
+        (float(gradient.min()), float(gradient.max())),
+    )
+
+
+def likelihood_errors(means, slope, scale, extended, n_samples):
+    """Standard errors of components that solve ``E[phi_i y_j] = delta_ij``.
+
+    These are the equations of maximum likelihood without the orthogonal constraint, for
+    ``phi_i = s_i psi_i + y_i`` when extended, else psi_i. Whitening has no part in
+    them: they have the same solution in any coordinates. If the solution is off by the
+    relative error e, so that ``y + e y`` are the sources, independence leaves, for each
+    pair, ``mean(phi_i y_j) + h_ij e_ij + e_ji = 0`` with ``h_ij = E[phi'_i y_j^2]``,
+    and therefore ``e_ij = -mean(h_ji phi_i y_j - phi_j y_i) / (h_ij h_ji - 1)``. The
+    rows themselves give the variance of that mean.
+
+    Parameters
+    ----------
+    means, slope
+        As :func:`pair_means` returns them, of components with these scales.
+    scale : ndarray of shape (k,)
+        Standard deviations of components.
+    extended : bool
+    n_samples : float
+
+    Returns
+    -------
+    errors : RotationErrors
+        Angles are those of components of unit variance.
+    """
+    product, curve, spread, cross, mixed, squares = means
+    k = len(scale)
+    if k == 1:
+        return RotationErrors(np.zeros(1), (0.0, 0.0))
+    variance = scale**2
+    if extended:
+        signs = np.where(slope * variance >= np.diag(product), 1.0, -1.0)[:, None]
+        curve = signs * curve + variance
+        spread = spread + 2 * signs * mixed + squares
+        cross = signs * signs.T * cross + signs * mixed + (signs * mixed).T + squares
+    off = ~np.eye(k, dtype=bool)
+    determinant = curve * curve.T - 1
+    # Elsewhere the likelihood has no maximum.
+    held = off & (curve > 0) & (determinant > 0)
+    second = curve.T**2 * spread - 2 * curve.T * cross + spread.T
+    total = np.full((k, k), np.inf)
+    relative = variance / variance[:, None]
+    total[held] = (second * relative)[held] / determinant[held] ** 2
+    np.fill_diagonal(total, 0.0)
+    total = np.maximum(total, 0.0).sum(axis=1) / n_samples
+    gradient = np.sqrt(spread[off] / n_samples)
     return RotationErrors(
         np.minimum(np.sqrt(total), np.pi / 2),
         (float(gradient.min()), float(gradient.max())),

@@ -27,6 +27,7 @@ from skident.decomposition._ica_statistics import (
     pair_means,
     rank_dependence,
     score_functions,
+    score_means,
 )
 from skident.solvers import Moments, ica_gradient, whitening
 
@@ -142,10 +143,26 @@ class Stream:
         n_new, n_samples, k = len(shards), self.moments.n_samples, len(rotation)
         components = rotation @ white.matrix
         marginals = measure_marginals(shards.chunks(CHUNK_ROWS), white, rotation)
-        pairs, slope = np.zeros((6, k, k)), np.zeros(k)
+        # Row t of n weighs t / n: the old rows lose the share of the new ones, whose
+        # own weights rise evenly from ``fade`` to 1.
+        fade = 1 - n_new / n_samples
+        own = n_new * (1 + fade) / 2
+        old, self.weight = fade * self.weight, fade * self.weight + own
+        self.weight_square *= fade**2
+        self.weight_square += n_new * (1 + fade + fade**2) / 3
+
+        def blended(new, i):
+            return (old * self.running[i] + own * new) / self.weight if old else new
+
+        pairs, slope, level = np.zeros((6, k, k)), np.zeros(k), np.zeros(k)
         for block in shards.chunks(CHUNK_ROWS):
             Y = (block - white.mean) @ components.T
-            for total, mean in zip((pairs, slope), pair_means(Y, est.fun), strict=True):
+            level += score_means(Y, est.fun) * (len(Y) / n_new)
+        level = blended(level, 3)
+        for block in shards.chunks(CHUNK_ROWS):
+            Y = (block - white.mean) @ components.T
+            found = pair_means(Y, est.fun, level)
+            for total, mean in zip((pairs, slope), found, strict=True):
                 total += mean * (len(Y) / n_new)
         rows = shards.sample(SAMPLE_ROWS, np.random.default_rng(n_samples))
         Y = (shards.read(rows) - white.mean) @ components.T
@@ -154,18 +171,9 @@ class Stream:
         if self.dependence is None or not np.isnan(dependence[0].statistic):
             self.dependence = dependence
 
-        # Row t of n weighs t / n: the old rows lose the share of the new ones, whose
-        # own weights rise evenly from ``fade`` to 1.
-        fade = 1 - n_new / n_samples
-        own = n_new * (1 + fade) / 2
-        old, self.weight = fade * self.weight, fade * self.weight + own
-        self.weight_square *= fade**2
-        self.weight_square += n_new * (1 + fade + fade**2) / 3
-        new = marginals.means, pairs, slope
-        if old:
-            parts = zip(self.running, new, strict=True)
-            new = tuple((old * a + own * b) / self.weight for a, b in parts)
-        self.running = means, pairs, slope = new
+        new = (blended(new, i) for i, new in enumerate((marginals.means, pairs, slope)))
+        means, pairs, slope = new
+        self.running = means, pairs, slope, level
 
         signs = density_signs(pairs, slope) if est.extended else np.ones(k)
         peaked = signs if est.fun == "tanh" else peakedness(Y)

@@ -238,3 +238,22 @@ def test_pieces_too_small_to_refit_claim_no_component():
     assert np.isnan(est.stability_).all()
     assert not est.identified_mask_.any()
     assert est.identifiability_.target.startswith("none of the 4 components")
+
+
+def test_streams_keep_components_uncorrelated_whatever_the_algorithm():
+    rng = np.random.default_rng(0)
+    X = rng.laplace(size=(4000, 3)) @ rng.standard_normal((3, 3))
+    ests = [
+        ICAPostProcessor(algorithm=algorithm, random_state=0)
+        for algorithm in ("picard", "picard-o")
+    ]
+    for rows in (X[:1500], X[1500:]):
+        for est in ests:
+            est.partial_fit(rows)
+            np.testing.assert_allclose(
+                est.rotation_ @ est.rotation_.T, np.eye(3), atol=1e-12
+            )
+        one, two = ests
+        np.testing.assert_array_equal(one.rotation_, two.rotation_)
+        np.testing.assert_array_equal(one.angle_stderr_, two.angle_stderr_)
+        np.testing.assert_array_equal(one.stability_, two.stability_)
