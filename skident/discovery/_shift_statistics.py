@@ -201,8 +201,8 @@ def n_disagreements(sources, matches, matching):
     for k in range(1, len(sources)):
         for k2 in range(1, k):
             direct = match_rows(sources[k], sources[k2], matching).permutation
-            through = matches[k2].permutation
-            most = max(most, int((direct[matches[k].permutation] != through).sum()))
+            ours, theirs = (matches[j - 1].permutation for j in (k, k2))
+            most = max(most, int((direct[ours] != theirs).sum()))
     return most
 
 
