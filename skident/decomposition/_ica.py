@@ -23,6 +23,7 @@ from skident.decomposition._ica_report import (
 from skident.decomposition._ica_search import (
     agreement_of_parts,
     check_rows,
+    check_solver,
     complete,
     output_dtype,
     rows_of,
@@ -70,8 +71,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
     whiten_solver : {"auto", "eigh", "svd", "randomized"}, default="auto"
         "eigh" of the covariance where it is accurate, else "svd" of the data;
         "randomized" for few components of many features, whose number must then be an
-        integer. Streams know "eigh" and
-        "randomized" only.
+        integer. Streams know "eigh" and "randomized" only.
     rank_tol : float, default=1e-10
         Eigenvalues at most this share of the largest count as zero.
     max_iter : int, default=500
@@ -320,7 +320,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         ------
         ValueError
             If ``X`` is malformed or not finite (naming the row), if ``n_components``
-            exceeds its rank, or if there are fewer than two rows a component.
+            exceeds its rank, or is no integer with ``whiten_solver="randomized"``, or
+            if there are fewer than two rows a component.
 
         Warns
         -----
@@ -332,6 +333,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         UserWarning
             If features are constant or linear combinations of others.
         """
+        check_solver(self)
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted, white, constant = self._fitted(X)
         self._become(fitted)
@@ -364,6 +366,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         ValueError
             As ``fit``, for all rows so far.
         """
+        check_solver(self)
         first = not hasattr(self, "_stream")
         fitted = self._blank()
         if not first:
@@ -475,11 +478,13 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         stability : float or ndarray of shape (n_components,)
             Mean absolute correlation of matched components, over all pairs of parts
             and on all rows; per component, of this fit's with those of each part.
+            Parts of lower rank have fewer components: those that are missing there
+            count as correlated at 0.
 
         Raises
         ------
         ValueError
-            If a part has fewer than two rows a component.
+            If a part has fewer than two rows a component, or all its rows are equal.
         """
         check_is_fitted(self)
         shards = rows_of(self, X, reset=False)

@@ -1,6 +1,7 @@
 """The search for a rotation, on all rows and on parts of them."""
 
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -8,7 +9,7 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from skident.metrics import match_components
-from skident.solvers import ica, ica_gradient
+from skident.solvers import ica, ica_gradient, whitening
 from skident.utils._shards import Shards, check_shards
 from skident.utils._sklearn import validate_data
 
@@ -44,6 +45,17 @@ def check_rows(n_samples, white, dtype):
         raise ValueError(
             f"X has components of standard deviation {smallest:.1e}, whose inverse is "
             f"no float32: change its units (n_samples = {n_samples})."
+        )
+
+
+def check_solver(est):
+    """Raise ``ValueError`` if the whitening cannot choose a number of components."""
+    given = est.n_components
+    if est.whiten_solver == "randomized" and not isinstance(given, Integral):
+        raise ValueError(
+            'whiten_solver="randomized" finds a given number of components: '
+            f"n_components must be an integer, got {given!r}. Other solvers know the "
+            "whole spectrum that it takes to choose one."
         )
 
 
@@ -139,11 +151,17 @@ def peakedness(Y):
 
 def agreement_of_parts(est, shards, n_splits, per_component):
     """Agreement of fits on disjoint parts; see ``ICAPostProcessor.stability``."""
+    k, smallest = est.n_components_, len(shards) // n_splits
+    if smallest < 2 * k:
+        raise ValueError(
+            f"n_samples = {len(shards)} leaves parts of {smallest} rows, too few for "
+            f"{k} components, which need at least {2 * k}: lower n_splits."
+        )
     random_state = check_random_state(est.random_state)
     parts = random_state.permutation(len(shards)) % n_splits
     seeds = random_state.randint(_MAX_SEED, size=n_splits)
     # A common start would make the parts agree.
-    template = clone(est).set_params(n_components=est.n_components_, w_init=None)
+    template = clone(est).set_params(n_components=k, w_init=None)
     fits = Parallel(n_jobs=est.n_jobs)(
         delayed(_fit_part)(template, shards, parts == part, int(seed))
         for part, seed in enumerate(seeds)
@@ -153,17 +171,30 @@ def agreement_of_parts(est, shards, n_splits, per_component):
     found = [fit.transform(rows) for fit in fits]
     if per_component:
         own = est.transform(rows)
-        return np.mean([match_components(own, Y).correlations for Y in found], axis=0)
+        return np.mean([_correlations(own, Y) for Y in found], axis=0)
     pairs = [
-        match_components(found[a], found[b]).correlations.mean()
+        _correlations(found[a], found[b]).sum() / k
         for a in range(n_splits)
         for b in range(a)
     ]
     return float(np.mean(pairs))
 
 
+def _correlations(Y1, Y2):
+    """Absolute correlation of each component with its match; 0 for none."""
+    return np.nan_to_num(match_components(Y1, Y2).correlations)
+
+
 def _fit_part(template, shards, part, seed):
     """A fit on some of the rows, silent: the whole fit has warned."""
     # Filters of warnings would not do, as threads share them.
     rows = shards.read(np.flatnonzero(part))
-    return clone(template).set_params(random_state=seed)._fitted(rows, checked=False)[0]
+    est = clone(template).set_params(random_state=seed)
+    try:
+        return est._fitted(rows, checked=False)[0]
+    except ValueError:
+        # Directions that few rows have are not in every part.
+        rank = whitening(rows, None, rank_tol=est.rank_tol).rank
+        if rank >= est.n_components:
+            raise
+    return est.set_params(n_components=rank)._fitted(rows, checked=False)[0]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from scipy import integrate
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.decomposition import FastICA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV
@@ -334,6 +335,33 @@ def test_stability_is_what_the_standard_errors_promise():
         est.stability(X, n_splits=1)
 
 
+def test_parts_that_lack_directions():
+    # The last feature moves in one row alone: only one of the parts has it.
+    _, X = mixture(n=3000, k=3)
+    X = np.c_[X, np.eye(len(X))[0]]
+    with pytest.warns(IdentifiabilityWarning):
+        est = post().fit(X)
+    each = est.stability(X, per_component=True)
+    spike = est.kurtosis_.argmax()
+    # It agrees with itself in that part, and with nothing in the other.
+    assert each[spike] == pytest.approx(0.5, abs=0.05)
+    assert np.delete(each, spike).min() > 0.98
+    assert est.stability(X) == pytest.approx(0.75, abs=0.02)
+    with pytest.raises(ValueError, match=r"parts of 3 rows, too few for 4 components"):
+        est.stability(X[:6])
+
+
+def test_digits_have_pixels_that_few_rows_light():
+    X = load_digits().data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        est = post(max_iter=5).fit(X)
+    assert est.n_components_ == 61
+    assert 0 < est.stability(X) < 1
+    each = est.stability(X, per_component=True)
+    assert each.shape == (61,) and (each >= 0).all()
+
+
 def test_parts_are_fitted_in_any_number_of_jobs():
     _, X = mixture(n=1000)
     est = post().fit(X)
@@ -496,6 +524,17 @@ def test_components_above_the_rank_name_the_rank():
         post(n_components=5).fit(X)
     with pytest.raises(ValueError, match="rank"):
         post(n_components=7).fit(X)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("n_components", [None, 0.9, "mp"])
+def test_the_randomized_solver_needs_a_number(method, n_components):
+    est = post(n_components=n_components, whiten_solver="randomized")
+    with pytest.raises(
+        ValueError,
+        match=r'whiten_solver="randomized" .* n_components must be an integer, got',
+    ):
+        getattr(est, method)(mixture()[1])
 
 
 def test_constant_columns_are_left_out_with_a_warning():
