@@ -673,21 +673,36 @@ def test_a_penalised_fit_of_isometric_data_is_identified_and_silent():
 
 @pytest.mark.slow
 @quiet
+@pytest.mark.parametrize("negative_slope", [1.0, 0.7, 0.4])
 @pytest.mark.parametrize("source", ["uniform", "laplace"])
-def test_ica_finds_the_factors_in_the_code_and_its_controls_do_not(source):
-    data = make_near_isometric_sources(6000, source=source, random_state=0)
-    X, rest, factors = data.X[:5000], data.X[5000:], data.sources[5000:]
-    ae = AutoencoderTransformer(4, (64, 64), max_epochs=20, random_state=0).fit(X)
+def test_ica_finds_the_factors_in_the_code_and_its_controls_do_not(
+    source, negative_slope
+):
+    ica, whitened, turned = [], [], []
+    for seed in range(3):
+        data = make_near_isometric_sources(
+            6000, source=source, negative_slope=negative_slope, random_state=seed
+        )
+        X, rest, factors = data.X[:5000], data.X[5000:], data.sources[5000:]
+        ae = AutoencoderTransformer(4, (64, 64), max_epochs=20, random_state=seed)
+        codes = ae.fit(X).transform(X), ae.transform(rest)
 
-    def found(rotation, seed=0):
-        ica = ICAPostProcessor(rotation=rotation, random_state=seed)
-        code = ica.fit(ae.transform(X)).transform(ae.transform(rest))
-        return mean_correlation_coefficient(code, factors)
+        def found(rotation, seed=0, codes=codes, factors=factors):
+            post = ICAPostProcessor(rotation=rotation, random_state=seed)
+            found = post.fit(codes[0]).transform(codes[1])
+            return mean_correlation_coefficient(found, factors)
 
-    # With twice the rows, over 12 fits: at least 0.986, by 0.13 and by 0.19.
-    assert found("ica") > 0.95
-    assert found("ica") - found("none") > 0.1
-    assert found("ica") - np.mean([found("random", seed) for seed in range(5)]) > 0.07
+        ica.append(found("ica"))
+        whitened.append(found("none"))
+        turned.append(np.mean([found("random", seed) for seed in range(5)]))
+    # Over 18 fits 0.973 to 0.997.
+    assert min(ica) > 0.95
+    # The code is nearly isotropic, so that its principal axes, and a random rotation
+    # too, are as near to the factors as chance will have it: ICA was ahead by 0.24 with
+    # a standard deviation of 0.08, and by 0.21 with one of 0.035. That is 3 and 7
+    # standard errors of three fits above what is asked for.
+    assert np.mean(ica) - np.mean(whitened) > 0.1
+    assert np.mean(ica) - np.mean(turned) > 0.07
 
 
 # --- state -------------------------------------------------------------------------
