@@ -324,10 +324,22 @@ def test_held_out_score_prefers_ica_to_its_controls(kind):
 def test_stability_is_what_the_standard_errors_promise():
     _, X = mixture(n=6000, k=5)
     est = post().fit(X)
+    lost = []
+    for seed in range(12):
+        est.set_params(random_state=seed)
+        lost.append(1 - est.stability(X))
+    # Two halves, each with twice the variance of the whole, and their difference. That
+    # is a sum of ten squared angles, one for each pair of components, which scatters by
+    # sqrt(2 / 10); cuts into halves are as good as independent of each other, so that
+    # the mean of twelve scatters by 13 %.
+    promised = 2 * np.mean(est.angle_stderr_**2)
+    assert np.mean(lost) == pytest.approx(promised, rel=4 * 0.13)
+
+
+def test_stability_in_parts_and_for_each_component():
+    _, X = mixture(n=6000, k=5)
+    est = post().fit(X)
     found = est.stability(X)
-    # Two halves, each with twice the variance of the whole, and their difference.
-    promised = 1 - 2 * np.mean(est.angle_stderr_**2)
-    assert (1 - found) == pytest.approx(1 - promised, rel=0.5)
     each = est.stability(X, n_splits=3, per_component=True)
     assert each.shape == (5,) and (each > 0.98).all()
     assert est.stability(X, n_splits=2) == found
