@@ -65,7 +65,7 @@ def split_errors(parts, n_splits, search, psi, matching, rng, n_jobs):
         errors.append(
             np.stack(
                 [
-                    scale * (_or_zero(one, part) - _or_zero(two, part))
+                    scale * _difference(one, two, part)
                     for one, two in zip(halves[::2], halves[1::2], strict=True)
                 ]
             )
@@ -83,9 +83,11 @@ def _half(part, rows, search, psi, matching, seed):
     return found.rows[match.permutation] * match.signs[:, None]
 
 
-def _or_zero(rows, part):
-    # A half that tells nothing of a row: as far off as the row is long.
-    return np.zeros_like(part.sources.rows) if rows is None else rows
+def _difference(one, two, part):
+    """Of the rows of two halves; as large as the rows where one tells nothing."""
+    if one is None or two is None:
+        return 2 * part.sources.rows
+    return one - two
 
 
 class Null(NamedTuple):
@@ -139,10 +141,10 @@ def null_distribution(unmixing, errors, statistic, quantile):
             index = draws[:, k], draws[:, k2], sign
             scores[:, k, k2] = scores[:, k2, k] = grid[index]
             largest = np.maximum(largest, ratios[index])
-    # The draws share B splits, so that their quantile is not all that certain: for this
-    # much of the error left to it the level is met for B = 5 to 20.
+    # The draws share few splits, so that their quantile is not all that certain: with
+    # this share of the error left to it, Gaussian errors meet the level for 5 to 20.
     height = np.quantile(
-        largest, 1 - (1 - quantile) * (1 - 2 / n_splits), method="higher"
+        largest, 1 - (1 - quantile) * max(0.0, 1 - 3 / n_splits), method="higher"
     )
     for (k, k2), scale in scales.items():
         threshold[k, k2] = threshold[k2, k] = height * scale

@@ -17,7 +17,7 @@ from skident.discovery._shift_calibration import (
 from skident.discovery._shift_statistics import (
     descending,
     match_rows,
-    n_disagreements,
+    row_scores,
 )
 from skident.discovery._shift_unmixing import (
     EnvironmentRows,
@@ -93,15 +93,12 @@ class Aligned(NamedTuple):
     signs : ndarray of shape (K, d)
     margins : ndarray of shape (K, d)
         NaN in the first row.
-    n_disagreeing : int
-        Rows that a direct match of two environments pairs in another way.
     """
 
     unmixed: list
     orders: np.ndarray
     signs: np.ndarray
     margins: np.ndarray
-    n_disagreeing: int
 
     def rows(self, k, values):
         """Rows of environment ``k``, the last axis but one, in order and signed."""
@@ -287,7 +284,6 @@ def align(unmixed, matching):
         orders=np.stack([order, *(m.permutation[order] for m in matches)]),
         signs=np.stack([sign, *(m.signs[order] * sign for m in matches)]),
         margins=np.stack([np.full(d, np.nan), *(m.margins[order] for m in matches)]),
-        n_disagreeing=n_disagreements([u.sources for u in unmixed], matches, matching),
     )
 
 
@@ -325,6 +321,39 @@ def calibrate(est, aligned, parts, rng):
         aligned.unmixing, errors, est.statistic, est.calibration_quantile
     )
     return null, n_failed
+
+
+def n_disagreements(aligned, shifted, threshold, statistic, matching):
+    """Components that shifted or not, as environments are matched directly or not.
+
+    With several environments all are matched with the first. Two components that
+    shifted there may be mistaken for each other, and then differ between the others,
+    although they do not once these are matched directly.
+
+    Parameters
+    ----------
+    aligned : Aligned
+    shifted : ndarray of bool of shape (K, K, d)
+    threshold : float or ndarray of shape (K, K, d)
+    statistic : {"signed", "abs"}
+    matching : {"assignment", "psi", "distribution"}
+
+    Returns
+    -------
+    most : int
+        In the pair of environments with most of them.
+    """
+    unmixing, most = aligned.unmixing, 0
+    threshold = np.broadcast_to(threshold, shifted.shape)
+    sources = [unmixed.sources for unmixed in aligned.unmixed]
+    for k in range(1, len(sources)):
+        for k2 in range(1, k):
+            direct = match_rows(sources[k], sources[k2], matching)
+            partners = direct.permutation[aligned.orders[k]]
+            scores = row_scores(unmixing[k], sources[k2].rows[partners], statistic)
+            differ = (scores > threshold[k, k2]) != shifted[k, k2]
+            most = max(most, int(differ.sum()))
+    return most
 
 
 def _low_rank(label, d, rank, n_samples):

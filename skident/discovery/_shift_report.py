@@ -52,6 +52,8 @@ class Evidence:
     shifted : ndarray of bool of shape (K, K, d)
     undecided : ndarray of int or None
         Components of which these data cannot tell; None if not calibrated.
+    n_disagreeing : int
+        Components that shifted or not, as two environments are matched.
     n_failed : int
         Halves of splits that could not be unmixed.
     same_scale : float
@@ -69,6 +71,7 @@ class Evidence:
     matching: str
     shifted: np.ndarray
     undecided: np.ndarray | None
+    n_disagreeing: int
     n_failed: int
     same_scale: float
 
@@ -352,8 +355,8 @@ def _matched(found):
     if len(found.labels) > 2:
         yield Assumption.at_most(
             "environments are matched alike directly and through the first",
-            "components that are not, the most in a pair of environments",
-            found.aligned.n_disagreeing,
+            "components shifted in one way but not the other, the most in a pair",
+            found.n_disagreeing,
             0,
         )
 

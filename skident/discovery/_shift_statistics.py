@@ -181,31 +181,6 @@ def all_scores(unmixing, statistic):
     return scores
 
 
-def n_disagreements(sources, matches, matching):
-    """Rows that a direct match of two environments pairs in another way.
-
-    Parameters
-    ----------
-    sources : list of Sources
-        Of each environment, rows as found.
-    matches : list of RowMatch
-        Of each environment but the first with the first.
-    matching : {"assignment", "psi", "distribution"}
-
-    Returns
-    -------
-    n_rows : int
-        The largest number over pairs of environments, the first left out.
-    """
-    most = 0
-    for k in range(1, len(sources)):
-        for k2 in range(1, k):
-            direct = match_rows(sources[k], sources[k2], matching).permutation
-            ours, theirs = (matches[j - 1].permutation for j in (k, k2))
-            most = max(most, int((direct[ours] != theirs).sum()))
-    return most
-
-
 # --- functionals of the law of a source --------------------------------------------
 
 

@@ -17,6 +17,7 @@ from skident.discovery._shift_fit import (
     align,
     calibrate,
     dimension,
+    n_disagreements,
     read_environments,
     unmix_all,
 )
@@ -31,7 +32,7 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
-from skident.utils._validation import check_environments
+from skident.utils._validation import check_environments, check_sample_weight
 
 _STORED = (np.float16, np.float32, np.float64)
 _PUBLISHED = {
@@ -402,7 +403,7 @@ class ShiftedNodeDetector(
             rows[of] = noises[of] @ self.mixing_[k].T + self.mean_[k]
         return rows
 
-    def score(self, X, y=None, *, environments=None):
+    def score(self, X, y=None, *, environments=None, sample_weight=None):
         """Mean log-likelihood of a row, averaged over environments, in nats.
 
         Parameters
@@ -413,6 +414,8 @@ class ShiftedNodeDetector(
             Ignored.
         environments : array-like of shape (n_samples,), default=None
             As in ``transform``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row among those of its environment.
 
         Returns
         -------
@@ -430,6 +433,7 @@ class ShiftedNodeDetector(
         check_is_fitted(self)
         shards = _rows_of(self, X, reset=False)
         codes = self._codes(environments, shards)
+        weights = check_sample_weight(sample_weight, shards)
         K = len(self.environments_)
         totals, low = np.zeros(K), 0
         for chunk in shards.chunks(CHUNK_ROWS):
@@ -437,9 +441,10 @@ class ShiftedNodeDetector(
             size = np.abs(self._noises(chunk, codes[low:high])) * (np.pi / np.sqrt(3))
             # Of exp(-size) / (1 + exp(-size))^2, but for the scale.
             logs = -(size + 2 * np.log1p(np.exp(-size))).sum(axis=1)
+            logs *= weights[low:high]
             totals += np.bincount(codes[low:high], weights=logs, minlength=K)
             low = high
-        counts = np.bincount(codes, minlength=K)
+        counts = np.bincount(codes, weights=weights, minlength=K)
         seen = counts > 0
         volumes = np.linalg.slogdet(self.unmixing_[seen] @ self._directions)[1]
         scale = self.n_components_ * np.log(np.pi / np.sqrt(3))
@@ -565,6 +570,13 @@ class ShiftedNodeDetector(
                 matching=self.matching,
                 shifted=self.pairwise_shifted_,
                 undecided=self.undecided_nodes_ if calibrated else None,
+                n_disagreeing=n_disagreements(
+                    aligned,
+                    self.pairwise_shifted_,
+                    self.threshold_,
+                    self.statistic,
+                    self.matching,
+                ),
                 n_failed=n_failed,
                 same_scale=rescaled_alike(read.described, read.rows),
             )

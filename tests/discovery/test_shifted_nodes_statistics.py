@@ -1,12 +1,14 @@
 """Matchings and scores, on unmixing matrices that are known exactly."""
 
 from itertools import permutations
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
 from skident.datasets import make_latent_shift
+from skident.discovery._shift_fit import Aligned, n_disagreements
 from skident.discovery._shift_statistics import (
     Sources,
     all_scores,
@@ -14,7 +16,6 @@ from skident.discovery._shift_statistics import (
     excess_kurtosis,
     functional,
     match_rows,
-    n_disagreements,
     quantile_costs,
     quantiles,
     row_costs,
@@ -156,17 +157,25 @@ def test_one_component_has_nothing_to_be_confused_with():
     assert np.isnan(match.margins[0])
 
 
-def test_matches_that_do_not_compose_are_counted():
+class Found(NamedTuple):
+    sources: Sources
+
+
+def test_nodes_that_were_mistaken_for_each_other_are_counted():
     rng = np.random.default_rng(6)
-    rows = rng.standard_normal((3, 4, 5))
-    for k in (1, 2):
-        rows[k] = rows[0] + 0.01 * rng.standard_normal((4, 5))
-    found = [sources(r) for r in rows]
-    matches = [match_rows(found[0], other, "assignment") for other in found[1:]]
-    assert n_disagreements(found, matches, "assignment") == 0
-    # Told that the second environment has its first two rows the other way round.
-    swapped = matches[1]._replace(permutation=matches[1].permutation[[1, 0, 2, 3]])
-    assert n_disagreements(found, [matches[0], swapped], "assignment") == 2
+    rows = np.repeat(rng.standard_normal((1, 4, 5)), 3, axis=0)
+    # The first two nodes are alike in the last two environments, not in the first.
+    rows[1:, :2] = rng.standard_normal((2, 5))
+    found = [Found(sources(r)) for r in rows]
+    orders = np.tile(np.arange(4), (3, 1))
+    right = Aligned(found, orders, np.ones((3, 4)), np.ones((3, 4)))
+    orders = orders.copy()
+    orders[2, :2] = 1, 0
+    wrong = right._replace(orders=orders)
+    for aligned, expected in ((right, 0), (wrong, 2)):
+        shifted = all_scores(aligned.unmixing, "signed") > 0.1
+        n_nodes = n_disagreements(aligned, shifted, 0.1, "signed", "assignment")
+        assert n_nodes == expected
 
 
 # --- functionals -------------------------------------------------------------------
