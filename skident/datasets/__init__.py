@@ -5,6 +5,7 @@ from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._big_five import load_big_five
+from skident.datasets._fashion_mnist import load_fashion_mnist
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
@@ -24,6 +25,7 @@ __all__ = [
     "extract_activations",
     "load_activations",
     "load_big_five",
+    "load_fashion_mnist",
     "load_image_patches",
     "load_minilm",
     "load_published_graph",
