@@ -1,7 +1,5 @@
 """Edges kept out of an order: levels, power, and agreement with nested models."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from joblib import parallel_config
@@ -14,23 +12,21 @@ from skident.discovery._independence_tests import (
     weighted_chi2_sf,
 )
 from skident.discovery._mechanisms import stack
-from skident.discovery._scores import score_differences
 from skident.discovery._spline_tests import (
     SplineBasis,
     n_basis_functions,
     spline_block,
     spline_p_values,
 )
+from skident.solvers import stein_score
 from tests.discovery._models import environments
 
-STEIN = partial(
-    score_differences,
-    estimator="stein",
-    eta=0.3,
-    bandwidth=1.0,
-    n_jobs=None,
-    settings={},
-)
+
+def stein_differences(blocks, points):
+    """Score differences at points, and the least density there."""
+    found = [stein_score(block).score_and_density(points) for block in blocks]
+    scores = np.stack([score for score, _ in found])
+    return scores[1:] - scores[0], np.min([density for _, density in found], axis=0)
 
 
 def confounded(n_samples, seed):
@@ -224,7 +220,11 @@ def test_score_differences_find_the_parent_and_not_its_parent():
             x1 = S[:, 0] + S[:, 1]
             blocks.append(np.column_stack([S[:, 0], x1, x1 + S[:, 2]]))
         _, scores = prune_order(
-            blocks, [0, 1, 2], method="score", score_differences=STEIN, rng=0
+            blocks,
+            [0, 1, 2],
+            method="score",
+            score_differences=stein_differences,
+            rng=0,
         )
         found += scores > 2.0
     # A rule of thumb more than a test: kernels that smooth two correlated parents
@@ -236,7 +236,7 @@ def test_score_differences_find_the_parent_and_not_its_parent():
 def test_score_differences_of_no_edges():
     noises, _ = environments(200, 3, 0, low=2.5)
     found, _ = prune_order(
-        noises, [0, 1, 2], method="score", score_differences=STEIN, rng=0
+        noises, [0, 1, 2], method="score", score_differences=stein_differences, rng=0
     )
     assert not found.any()
 
