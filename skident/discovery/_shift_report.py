@@ -308,7 +308,10 @@ def _one_mixing(found):
     if found.d == len(found.pooled):
         return Assumption(name, "with as many components as features all spans agree")
     bounds = angle_bounds(found)
-    worst = 1 + int((found.angles[1:] / bounds[1:]).argmax())
+    bounded = 1 + np.flatnonzero(bounds[1:] < np.pi / 2)
+    if len(bounded) == 0:
+        return Assumption(name, "so few rows, or so much noise, leave any angle")
+    worst = int(bounded[(found.angles / bounds)[bounded].argmax()])
     return Assumption.at_most(
         name,
         "largest principal angle (rad) of the span of environment "
