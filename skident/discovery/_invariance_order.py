@@ -1,0 +1,86 @@
+"""Order of the nodes of a linear model, from regressions that do not change."""
+
+import numpy as np
+
+from skident.discovery._causal_order import Path, marginal_precisions, on_one_scale
+from skident.discovery._scores import covariance_of, precision_of
+
+
+def invariance_order(blocks):
+    """Order the nodes by removing sinks, whose regressions no environment changes.
+
+    In a linear model a sink's regression on all other nodes has the coefficients of its
+    mechanism, in every environment; only its error changes in size. For a node with
+    children it is a compromise between their noises and its own, and changes with
+    them. The least likelihood ratio of one regression against one an environment
+    takes the sink.
+
+    Parameters
+    ----------
+    blocks : list of E + 1 ndarrays of shape (n_e, d), float64
+        Rows of each environment, base first; E >= 1.
+
+    Returns
+    -------
+    found : CausalOrder
+        Its criterion is twice the log-likelihood ratio, which for a sink has a
+        chi-squared law of E (r - 1) degrees of freedom, r the number of nodes that
+        remain, in large samples and for noise of any law.
+    """
+    blocks = on_one_scale(blocks, "standard")
+    sizes = np.array([len(block) for block in blocks])
+    covariances = np.stack([covariance_of(block) for block in blocks])
+    return order_of_covariances(covariances, sizes)
+
+
+def order_of_covariances(covariances, sizes):
+    """As :func:`invariance_order`, from covariances (E + 1, d, d) of ``sizes`` rows."""
+    sizes = np.asarray(sizes, dtype=np.float64)
+    precisions = np.stack(
+        [precision_of(C, n) for C, n in zip(covariances, sizes, strict=True)]
+    )
+    pooled = np.tensordot(sizes / sizes.sum(), covariances, axes=1)
+    d = len(pooled)
+    path, remaining = Path(d, len(sizes) - 1), np.arange(d)
+    C, P = np.array(covariances), precisions
+    while len(remaining):
+        crit, coefficients, residual = _ratios(C, P, sizes)
+        grams = np.einsum("je,jf->jef", coefficients, coefficients)
+        grams *= residual[:, None, None]
+        strength = np.sqrt(np.einsum("jee->ej", grams))
+        length = np.linalg.norm(coefficients, axis=1, keepdims=True)
+        directions = np.divide(
+            coefficients, length, out=np.zeros_like(coefficients), where=length > 0
+        )
+        directions *= np.where(directions.sum(axis=1) < 0, -1.0, 1.0)[:, None]
+        k = int(np.argmin(crit))
+        remaining = path.remove(remaining, crit, directions, strength)
+        C = np.delete(np.delete(C, k, axis=1), k, axis=2)
+        P = marginal_precisions(P, k)
+    return path.found()
+
+
+def _ratios(C, P, sizes):
+    """Likelihood ratio, noise coefficients (E) and pooled error of each node."""
+    r = C.shape[1]
+    own = 1 / np.einsum("ejj->je", P)
+    slopes = -np.einsum("ejk,je->jek", P, own)
+    nodes = np.arange(r)
+    slopes[nodes, :, nodes] = 0.0
+    # Weighted least squares over environments. A node's own row and column are made
+    # those of the identity, so that all nodes are one batch of equal size.
+    weights = sizes / own
+    normal = np.einsum("je,ekl->jkl", weights, C)
+    right = np.einsum("je,ejk->jk", weights, C)
+    right[nodes, nodes] = 0.0
+    normal[nodes, nodes, :] = 0.0
+    normal[nodes, :, nodes] = 0.0
+    normal[nodes, nodes, nodes] = 1.0
+    shared = np.linalg.solve(normal, right[:, :, None])[:, :, 0]
+    gaps = slopes - shared[:, None]
+    gaps[nodes, :, nodes] = 0.0
+    excess = np.einsum("jek,ekl,jel->je", gaps, C, gaps, optimize=True)
+    crit = np.log1p(np.maximum(excess, 0.0) / own) @ sizes
+    coefficients = 1 / own[:, :1] - 1 / own[:, 1:]
+    residual = (own + excess) @ (sizes / sizes.sum())
+    return crit, coefficients, residual
