@@ -175,8 +175,15 @@ def check_shards(estimator, X, *, reset) -> Shards:
     Raises
     ------
     ValueError
-        If X is malformed, shards differ in width, or a file is cut short.
+        If X is malformed or names files, shards differ in width, or a file is cut
+        short.
     """
+    named = X if isinstance(X, list | tuple) and len(X) > 0 else [X]
+    if all(isinstance(part, str | os.PathLike) for part in named):
+        raise ValueError(
+            "X has names of files where arrays are wanted: open each by "
+            "np.load(path, mmap_mode='r')."
+        )
     if _is_list_of_arrays(X):
         parts = [np.asanyarray(part) for part in X]
         widths = [part.shape[1] for part in parts]

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -214,6 +215,12 @@ def test_shards_of_another_width_are_named(dtype):
         check_shards(Reader(), parts, reset=True)
     with pytest.raises(ValueError, match=r"has 4 features, .* is expecting 3 features"):
         check_shards(check_shards_of(parts[0]), [parts[2]], reset=False)
+
+
+@pytest.mark.parametrize("X", ["a.npy", Path("a.npy"), ["a.npy", Path("b.npy")]])
+def test_names_of_files_are_not_rows(X):
+    with pytest.raises(ValueError, match=r"open each by np\.load\(path, mmap_mode='r'"):
+        check_shards(Reader(), X, reset=True)
 
 
 def check_shards_of(X):
