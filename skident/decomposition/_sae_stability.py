@@ -169,6 +169,8 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If ``estimator`` has no ``random_state``, so that refits would be equal.
+        TypeError
+            If ``estimator`` is a class.
 
         Warns
         -----
@@ -208,6 +210,9 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
             from skident.decomposition._identifiable_sae import IdentifiableSAE
 
             return IdentifiableSAE()
+        if isinstance(self.estimator, type):
+            name = self.estimator.__name__
+            raise TypeError(f"estimator must be an instance, {name}(), not the class.")
         if "random_state" not in self.estimator.get_params():
             raise ValueError(
                 "estimator must have a random_state, or its refits would be equal; got "

@@ -304,6 +304,8 @@ def test_what_cannot_be_refitted_is_refused():
     X = one_hot()
     with pytest.raises(ValueError, match=r"must have a random_state.*Seedless"):
         SAEStability(Seedless()).fit(X)
+    with pytest.raises(TypeError, match=r"an instance, Seedless\(\), not the class"):
+        SAEStability(Seedless).fit(X)
     with pytest.raises(ValueError, match="n_fits"):
         SAEStability(Known(), n_fits=1).fit(X)
     with pytest.raises(ValueError, match="estimator"):
