@@ -102,7 +102,8 @@ class IdentifiableSAE(
         data after being killed, it goes on from there, on a CPU to the same bits. The
         checkpoint is deleted when the fit is complete.
     sparse_output : bool, default=True
-        Whether ``transform`` gives a CSR matrix; else a dense array.
+        Whether ``transform`` gives a CSR matrix; else a dense array, which
+        ``set_output(transform="pandas")`` needs.
     compute_dtype : {"float32", "bfloat16"}, default="float32"
         Precision of dense products in training; all else is float32.
     shuffle_buffer : int, default=500_000
@@ -420,7 +421,7 @@ class IdentifiableSAE(
         fitted._run = run
         self._become(fitted)
         if first:
-            warn_of_fit(self)
+            warn_of_fit(self, streaming=True)
         return self
 
     def transform(self, X):

@@ -196,14 +196,17 @@ def _notes(report):
     return notes
 
 
-def warn_of_fit(est):
+def warn_of_fit(est, *, streaming=False):
     """Warn of a fit that was too short, left atoms dead or broke an assumption."""
     n_dead = int(est.dead_.sum())
     if est.n_steps_ <= est.warmup_steps:
+        steps = f"{est.n_steps_} steps, within warmup_steps={est.warmup_steps}"
         warnings.warn(
-            f"Training ended after {est.n_steps_} steps, within warmup_steps="
-            f"{est.warmup_steps}: the codes say little. Increase max_epochs or "
-            "max_steps, or lower batch_size.",
+            f"Training has come to {steps}: the codes say little before further calls "
+            "of partial_fit."
+            if streaming
+            else f"Training ended after {steps}: the codes say little. Increase "
+            "max_epochs or max_steps, or lower batch_size.",
             ConvergenceWarning,
             stacklevel=4,
         )

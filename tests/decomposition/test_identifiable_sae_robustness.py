@@ -9,6 +9,7 @@ import warnings
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.decomposition import IdentifiableSAE
 from skident.exceptions import IdentifiabilityWarning
@@ -117,6 +118,13 @@ def test_a_sound_fit_of_right_sizes_warns_of_nothing_else():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", IdentifiabilityWarning)
         sae(warmup_steps=2, max_steps=20).fit(rows())
+
+
+def test_a_fit_within_the_warm_up_says_how_to_go_on():
+    with pytest.warns(ConvergenceWarning, match="after 6 steps.*Increase max_epochs"):
+        sae().fit(rows())
+    with pytest.warns(ConvergenceWarning, match="to 6 steps.*further calls of partial"):
+        sae().partial_fit(rows())
 
 
 @pytest.mark.parametrize("normalize", ["center_l2", "l2", None])
