@@ -94,7 +94,9 @@ class FromColumns(MetaEstimatorMixin, BaseEstimator):
     Around a pipeline or a search, the side inputs travel by scikit-learn's metadata
     routing, which is switched on for that one call. Name columns on the outermost
     level: a transformer before ``FromColumns`` would change the labels or lose the
-    column names.
+    column names. Steps that are scikit-learn's own have to be told whether they get
+    ``sample_weight``, by ``set_fit_request`` and ``set_score_request`` under
+    ``sklearn.config_context(enable_metadata_routing=True)``.
 
     The wrapper identifies what ``estimator`` identifies. It costs one copy of ``X``.
 
