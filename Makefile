@@ -147,6 +147,7 @@ bench_language_model.py --write
 bench_ica_speed.py
 bench_autoencoder_ica.py
 bench_disentanglement.py
+bench_shifted_nodes.py
 endef
 export BENCHMARKS
 
