@@ -175,6 +175,8 @@ def examine(est, inference, rows):
         up_to="one signed permutation of the atoms",
         assumptions=(*report.assumptions(), dead),
         notes=_notes(report),
+        advice="The theorem asks for more than training gives on most data: whether "
+        "atoms come back all the same is measured by SAEStability.",
     )
 
 
@@ -189,10 +191,7 @@ def _notes(report):
             "Whether the theorem's bound applies cannot be told from these data."
         )
     elif not report.theorem_holds:
-        notes.append(
-            "The theorem does not apply on these data. Whether atoms come back in "
-            "practice is measured by SAEStability."
-        )
+        notes.append("The theorem does not apply on these data.")
     return notes
 
 

@@ -127,6 +127,8 @@ def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state
     ------
     ValueError
         If the two dictionaries differ in their number of features.
+    TypeError
+        If ``est_a`` or ``est_b`` is no fitted estimator.
 
     Notes
     -----
@@ -138,6 +140,12 @@ def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state
     .. [1] Nelson, Karaletsos and Locatello, "Toward identifiable sparse
        autoencoders", ICML 2026.
     """
+    for name, est in (("est_a", est_a), ("est_b", est_b)):
+        if not (hasattr(est, "components_") and hasattr(est, "transform")):
+            raise TypeError(
+                f"{name} must be a fitted estimator with components_ and transform, "
+                f"got {type(est).__name__}."
+            )
     # Both comparisons shuffle rows alike.
     seed = check_random_state(random_state).randint(np.iinfo(np.int32).max)
     match = match_atoms(est_a.components_, est_b.components_)

@@ -160,6 +160,8 @@ class IdentifiabilityReport:
         Agreement between re-runs, where the method has a notion of it.
     notes : sequence of str, default=()
         What the table cannot say.
+    advice : str, default=""
+        What to do about a violated assumption; the warning ends with it.
 
     Attributes
     ----------
@@ -194,6 +196,7 @@ class IdentifiabilityReport:
     assumptions: Sequence[Assumption]
     stability: Any = None
     notes: Sequence[str] = ()
+    advice: str = ""
 
     def __post_init__(self):
         notes = (self.notes,) if isinstance(self.notes, str) else tuple(self.notes)
@@ -265,7 +268,7 @@ class IdentifiabilityReport:
         warnings.warn(
             f"{type(estimator).__name__}: {self.target} may not be identified, "
             f"because the data contradict {_count(len(self.violated))}: {found}. "
-            "See identifiability_ for the whole report.",
+            f"See identifiability_ for the whole report. {self.advice}".rstrip(),
             IdentifiabilityWarning,
             stacklevel=_level_of_caller(),
         )
@@ -301,6 +304,8 @@ class IdentifiabilityReport:
             yield f"Stability over re-runs: {_stability(self.stability)}."
         for note in self.notes:
             yield f"Note: {note}"
+        if self.advice and not self.ok:
+            yield f"Advice: {self.advice}"
 
 
 def _number(value):

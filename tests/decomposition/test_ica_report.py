@@ -252,7 +252,7 @@ def test_what_is_kept_of_photographs_comes_back_on_other_patches(n_components):
             share.append((found > 0.9).mean())
     # Over 16 fits 30 of 33 (of 63 each) and 47 of 49 (of 32 each) came back within 45
     # degrees. Three standard errors of so few leave room below nine in ten. Four fits
-    # keep eight on average, but how many differs by the machine's rounding: 4 were seen.
+    # keep eight on average; how many depends on the machine's rounding (4 were seen).
     assert kept > 0 and near >= 0.9 * kept - 3 * np.sqrt(0.9 * 0.1 * kept)
     # Of all components most do not, at any rate not closely.
     assert np.mean(share) < 0.5

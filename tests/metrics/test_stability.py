@@ -172,6 +172,11 @@ class FittedSAE:
         return batched_omp(X, self.components_, self.k_ if k is None else k)
 
 
+def test_sae_stability_takes_fitted_estimators():
+    with pytest.raises(TypeError, match=r"est_a must be a fitted estimator.*ndarray"):
+        sae_stability(np.eye(3), np.eye(3), np.eye(3))
+
+
 def test_sae_stability_tells_encoders_from_dictionaries():
     data = make_sparse_dictionary(300, 24, 40, 2, normalize="l2", random_state=0)
     rng = np.random.default_rng(1)

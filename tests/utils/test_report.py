@@ -118,6 +118,13 @@ def test_html_has_every_row_and_escapes():
     assert "<table>" not in report()._repr_html_()
 
 
+def test_advice_is_given_only_where_something_is_violated():
+    with pytest.warns(IdentifiabilityWarning, match=r"whole report\. Do this\.$"):
+        report(BROKEN, advice="Do this.").warn(object())
+    assert str(report(BROKEN, advice="Do this.")).endswith("\nAdvice: Do this.")
+    assert "Do this." not in str(report(HELD, advice="Do this."))
+
+
 def test_frame_keeps_the_numbers():
     frame = report(HELD, BROKEN, UNTESTED).to_frame()
     assert list(frame.index) == [a.name for a in (HELD, BROKEN, UNTESTED)]
