@@ -32,6 +32,8 @@ class MonotoneMap:
         Of shapes (n_in, n_out) and (n_out,): two hidden layers and the outputs.
     slopes : ndarray of shape (n_parents,)
         A linear term of a in the parents.
+    unit : float, default=1.0
+        s is divided by it.
     """
 
     mean: float
@@ -40,6 +42,7 @@ class MonotoneMap:
     parent_scale: np.ndarray
     layers: tuple
     slopes: np.ndarray
+    unit: float = 1.0
 
     law = NormalLaw()
 
@@ -60,12 +63,13 @@ class MonotoneMap:
         """Noise (n,) that makes ``x`` of its parents (n, n_parents)."""
         a, b, w, u, v = self._coefficients(parents)
         z = (x - self.mean) / self.scale
-        return a + np.exp(b) * (z + np.sum(w * np.tanh(u * z[:, None] + v), axis=1))
+        bent = z + np.sum(w * np.tanh(u * z[:, None] + v), axis=1)
+        return (a + np.exp(b) * bent) / self.unit
 
     def value(self, s, parents):
         """What noise (n,) and parents make, by bisection."""
         a, b, w, u, v = self._coefficients(parents)
-        goal = (s - a) * np.exp(-b)
+        goal = (self.unit * s - a) * np.exp(-b)
         # All bumps together lie within +- sum(w): that brackets the root.
         reach = w.sum(axis=1)
         low, high = goal - reach, goal + reach
@@ -82,7 +86,7 @@ class MonotoneMap:
         _, b, w, u, v = self._coefficients(parents)
         z = (x - self.mean) / self.scale
         bends = w * u * (1.0 - np.tanh(u * z[:, None] + v) ** 2)
-        return b + np.log1p(bends.sum(axis=1)) - np.log(self.scale)
+        return b + np.log1p(bends.sum(axis=1)) - np.log(self.scale * self.unit)
 
     def log_density(self, s):
         """Logarithm of the density of noise in the base environment."""

@@ -1,6 +1,7 @@
 """Training of monotone mechanisms: all nodes at once, by torch."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -201,21 +202,24 @@ def fit_monotone(X, codes, adjacency, n_environments, *, options, rng):
     history = {"total": np.array(net.history[:, "train_loss"])}
     if held.any():
         history["validation"] = np.array(keep.history)
-    mechanisms = []
+    mechanisms, scales = [], np.ones((n_environments, X.shape[1]))
+    rows = np.bincount(codes, minlength=n_environments)
     for j in range(X.shape[1]):
         parents = np.flatnonzero(adjacency[:, j])
         first = arrays["weight1"][j, parents], arrays["bias1"][j, 0]
         rest = [(arrays[f"weight{k}"][j], arrays[f"bias{k}"][j, 0]) for k in (2, 3)]
-        mechanisms.append(
-            MonotoneMap(
-                float(mean[j]),
-                float(scale[j]),
-                mean[parents],
-                scale[parents],
-                (first, *rest),
-                arrays["slopes"][j, parents],
-            )
+        mechanism = MonotoneMap(
+            float(mean[j]),
+            float(scale[j]),
+            mean[parents],
+            scale[parents],
+            (first, *rest),
+            arrays["slopes"][j, parents],
         )
-    log_scales = arrays["log_scales"].T
-    base = np.zeros((1, X.shape[1]))
-    return mechanisms, np.exp(np.vstack([base, log_scales])), history
+        # Given the map the likeliest scales are known, and closer than where the
+        # descent has left them.
+        squares = mechanism.noise(X[:, j], X[:, parents]) ** 2
+        rms = np.sqrt(np.bincount(codes, squares, n_environments) / rows)
+        mechanisms.append(replace(mechanism, unit=float(rms[0])))
+        scales[:, j] = rms / rms[0]
+    return mechanisms, scales, history

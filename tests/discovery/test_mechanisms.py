@@ -4,9 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from scipy.integrate import trapezoid
 from scipy.stats import kstest, multivariate_normal, norm
 
+from skident.datasets import make_multi_env_scm
 from skident.discovery._mechanisms import fit_mechanisms, stack
 from skident.discovery._noise_laws import SmoothedLaw
 from skident.discovery._triangular import (
@@ -169,9 +171,9 @@ def test_counterfactual_of_a_heteroscedastic_pair(kind, seed):
 
 @pytest.mark.slow
 def test_monotone_counterfactual_of_a_heteroscedastic_pair():
-    blocks, noises, scales = heteroscedastic_pair(2000, 0)
+    blocks, noises, scales = heteroscedastic_pair(1000, 0)
     mechanisms, found, history = fit_mechanisms(
-        blocks, PAIR, kind="monotone", rng=0, max_epochs=60, learning_rate=3e-3
+        blocks, PAIR, kind="monotone", rng=0, max_epochs=60, learning_rate=5e-3
     )
     error, without = errors(mechanisms, blocks[0], noises[0][:, 1])
     assert error <= 0.35
@@ -180,6 +182,26 @@ def test_monotone_counterfactual_of_a_heteroscedastic_pair():
     # noise notwithstanding.
     assert np.abs(np.log(found / scales)).max() < 0.5
     assert history["validation"].min() < history["validation"][0]
+
+
+@pytest.mark.parametrize("kind", CLOSED)
+@pytest.mark.parametrize("data_kind", ["additive", "lsnm", "pnl", "general"])
+def test_counterfactuals_of_a_known_model(kind, data_kind):
+    data = make_multi_env_scm(500, 5, kind=data_kind, random_state=1)
+    blocks = [data.X[data.environments == e] for e in range(3)]
+    graph, X = data.adjacency_matrix, blocks[0]
+    mechanisms, _, _ = fit_mechanisms(blocks, graph, kind=kind, rng=0)
+    node = int(np.argmax(graph.sum(axis=1)))
+    interventions = {node: X[:, node] + X[:, node].std()}
+    truth = data.scm.counterfactual(X, interventions)
+    found = counterfactual(mechanisms, graph, data.causal_order, X, interventions)
+    unmoved = (truth == X).all(axis=0)
+    np.testing.assert_array_equal(found[:, unmoved], X[:, unmoved])
+    error = np.sqrt(np.mean((found - truth) ** 2))
+    copied = np.delete(X - truth, node, axis=1)
+    # Over ten seeds and these models 0.1 to 0.36 of what copying the rows would cost,
+    # but for two of 40 with 0.7 and 0.9.
+    assert error < 0.5 * np.sqrt(np.mean(copied**2) * (1 - 1 / X.shape[1]))
 
 
 # -- inverses and interventions ----------------------------------------------------
@@ -326,7 +348,8 @@ def test_units_and_jobs_do_not_matter(kind):
     one, scales, _ = fit_mechanisms(blocks, PAIR, kind=kind, rng=0)
     units, shift = np.array([1e3, 1e-3]), np.array([5.0, -1.0])
     moved = [block * units + shift for block in blocks]
-    two, moved_scales, _ = fit_mechanisms(moved, PAIR, kind=kind, rng=0, n_jobs=2)
+    with parallel_config("threading", n_jobs=2):
+        two, moved_scales, _ = fit_mechanisms(moved, PAIR, kind=kind, rng=0)
     np.testing.assert_allclose(moved_scales, scales, rtol=1e-6)
     np.testing.assert_allclose(
         abduct(two, PAIR, moved[0]), abduct(one, PAIR, blocks[0]), atol=1e-6
