@@ -13,7 +13,13 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.metaestimators import available_if
 
-from skident.utils._sklearn import HasMethods, _fit_context, check_is_fitted
+from skident.utils._callbacks import as_part_of
+from skident.utils._sklearn import (
+    CallbackSupportMixin,
+    HasMethods,
+    _fit_context,
+    check_is_fitted,
+)
 
 _FIT_METHODS = ("fit", "partial_fit", "fit_transform")
 # The methods that scikit-learn's routing knows, of those below.
@@ -41,7 +47,7 @@ def _has(name):
     return check
 
 
-class FromColumns(MetaEstimatorMixin, BaseEstimator):
+class FromColumns(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
     """Give an estimator its side inputs from columns of a dataframe.
 
     Each named column is taken out of ``X`` and handed to ``fit`` of a clone of
@@ -97,6 +103,10 @@ class FromColumns(MetaEstimatorMixin, BaseEstimator):
     column names. Steps that are scikit-learn's own have to be told whether they get
     ``sample_weight``, by ``set_fit_request`` and ``set_score_request`` under
     ``sklearn.config_context(enable_metadata_routing=True)``.
+
+    On scikit-learn 1.9 and later, callbacks that are meant for inner estimators too,
+    such as a progress bar, are set on the wrapper, which passes them on; those that
+    look into one estimator are set on ``estimator``.
 
     The wrapper identifies what ``estimator`` identifies. It costs one copy of ``X``.
 
@@ -327,7 +337,8 @@ class FromColumns(MetaEstimatorMixin, BaseEstimator):
         if method == "fit_transform" and not hasattr(estimator, method):
             self._fit(estimator, "fit", X, y, params)
             return self._call("transform", X, params={})
-        result = self._run(estimator, method, X, y, params=params)
+        with as_part_of(self, estimator, X, y):
+            result = self._run(estimator, method, X, y, params=params)
         if self._asked():
             names, n_features = list(X.columns), len(X.columns)
         else:

@@ -1,6 +1,7 @@
 """Progress and stopping through scikit-learn's callbacks, where it has them."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sklearn.base import BaseEstimator
 
@@ -52,4 +53,41 @@ def iterate(estimator: BaseEstimator, n: int, X=None, y=None) -> Iterator[int]:
             raise
         if task.call_on_fit_task_end(**data):
             break
+    root.call_on_fit_task_end(**data)
+
+
+@contextmanager
+def as_part_of(
+    estimator: BaseEstimator, inner: BaseEstimator, X=None, y=None
+) -> Iterator[None]:
+    """Fit an inner estimator as the one task of the fit of an estimator around it.
+
+    On scikit-learn 1.9 and later, the callbacks of the outer estimator that are meant
+    for inner ones too, such as a progress bar, are passed on for the time of the
+    ``with`` statement, and what the inner one reports is part of the outer one's tree
+    of tasks. On older releases nothing happens.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The outer estimator, which inherits ``CallbackSupportMixin`` and whose ``fit``,
+        decorated with ``_fit_context``, holds the ``with`` statement.
+    inner : estimator
+        The estimator that is fitted there. scikit-learn warns if there are callbacks
+        that it does not take, and raises ``TypeError`` if it has such callbacks of its
+        own.
+    X, y : array-like, default=None
+        The training data, for callbacks that ask for them.
+    """
+    if not hasattr(estimator, "_init_callback_context"):
+        yield
+        return
+    data = {"estimator": estimator, "X": X, "y": y}
+    root = estimator._init_callback_context(max_subtasks=1)
+    root.call_on_fit_task_begin(**data)
+    task = root.subcontext(task_name="fit-estimator")
+    with task.propagate_callback_context(inner):
+        task.call_on_fit_task_begin(**data)
+        yield
+        task.call_on_fit_task_end(**data)
     root.call_on_fit_task_end(**data)
