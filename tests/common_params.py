@@ -43,6 +43,11 @@ CHEAP_PARAMS = {
         {"tol": 1e-10, "n_calibration": 2},
         {"tol": 1e-10, "matching": "psi", "statistic": "abs", "threshold": "paper"},
     ],
+    "TwoEnvCausalDiscovery": [
+        {},
+        {"score_estimator": "gaussian", "criterion": "collinearity", "prune": "ci"},
+        {"method": "hessian", "prune": "score"},
+    ],
 }
 
 # {class name: why the order of the rows changes the result beyond rounding}.

@@ -67,6 +67,13 @@ class CausalOrder:
         return np.array([_margin(crit) for crit in self.criterion_path])
 
     @property
+    def sink_criteria(self):
+        """Criterion of the node removed at each step but the last, (d - 1,)."""
+        sinks = self.order[:0:-1]
+        steps = zip(self.criterion_path, self.remaining_path, sinks, strict=True)
+        return np.array([crit[nodes == sink][0] for crit, nodes, sink in steps])
+
+    @property
     def noise_ratio(self):
         """Ratio of each node's coefficients in the first two environments, (d,)."""
         if self.directions.shape[1] < 2:
@@ -89,6 +96,7 @@ def sink_order(
     n_jobs=None,
     rng=None,
     net_settings=None,
+    given=None,
 ):
     """Order the nodes by removing sinks, whose score ratios are constant.
 
@@ -116,6 +124,8 @@ def sink_order(
     rng : numpy.random.Generator or None, default=None
     net_settings : dict or None, default=None
         Of "neural".
+    given : sequence of d ints or None, default=None
+        An order to follow, for its criteria; None searches for one.
 
     Returns
     -------
@@ -126,7 +136,7 @@ def sink_order(
         marginals = "standard"
     blocks = on_one_scale(blocks, marginals)
     if score_estimator == "gaussian" and criterion == "collinearity":
-        return _closed_form(blocks)
+        return _closed_form(blocks, given)
     points = pooled_points(blocks, max_points, rng)
     if criterion == "independence":
         # Independence is of the base's law: points are not chosen by where the others
@@ -140,7 +150,7 @@ def sink_order(
     settings = {"seed": int(rng.integers(2**31 - 1)), **(net_settings or {})}
     d = blocks[0].shape[1]
     remaining = np.arange(d)
-    path = Path(d, len(blocks) - 1)
+    path = Path(d, len(blocks) - 1, given)
     while len(remaining):
         some = points[:, remaining]
         differences, density = score_differences(
@@ -159,14 +169,14 @@ def sink_order(
             differences = differences[:, kept]
             crit, directions = collinearity(moments_of_differences(differences))
         strength = np.sqrt(np.square(differences).mean(axis=1))
-        remaining = path.remove(remaining, crit, directions, strength)
+        _, remaining = path.remove(remaining, crit, directions, strength)
     return path.found(
         eta=eta if score_estimator in ("stein", "logistic") else None,
         n_kernel_rows=tuple(map(len, blocks)),
     )
 
 
-def order_of_precisions(precisions, covariance, *, differences=True):
+def order_of_precisions(precisions, covariance, *, differences=True, given=None):
     """Order of the nodes of a linear model, from its precision matrices.
 
     Parameters
@@ -179,6 +189,8 @@ def order_of_precisions(precisions, covariance, *, differences=True):
     differences : bool, default=True
         Whether to compare differences from the base, or the scores themselves, whose
         ratios a linear model fixes as well.
+    given : sequence of d ints or None, default=None
+        An order to follow.
 
     Returns
     -------
@@ -187,15 +199,14 @@ def order_of_precisions(precisions, covariance, *, differences=True):
     P = np.array(precisions, dtype=np.float64)
     d = P.shape[1]
     remaining = np.arange(d)
-    path = Path(d, len(P) - differences)
+    path = Path(d, len(P) - differences, given)
     while len(remaining):
         rows = P[1:] - P[0] if differences else P
         weight = covariance[np.ix_(remaining, remaining)]
         grams = np.einsum("ejk,fjk->jef", rows @ weight, rows)
         crit, directions = collinearity(grams)
         strength = np.sqrt(np.maximum(np.einsum("jee->ej", grams), 0.0))
-        k = int(np.argmin(crit))
-        remaining = path.remove(remaining, crit, directions, strength)
+        k, remaining = path.remove(remaining, crit, directions, strength)
         P = marginal_precisions(P, k)
     return path.found()
 
@@ -208,7 +219,7 @@ def marginal_precisions(P, k):
     return P[:, others][:, :, others] - column[:, :, None] * column[:, None] / pivot
 
 
-def _closed_form(blocks):
+def _closed_form(blocks, given):
     sizes = np.array([len(block) for block in blocks])
     covariances = np.stack([covariance_of(block) for block in blocks])
     precisions = [
@@ -216,21 +227,36 @@ def _closed_form(blocks):
         for covariance, n in zip(covariances, sizes, strict=True)
     ]
     pooled = np.tensordot(sizes / sizes.sum(), covariances, axes=1)
-    return order_of_precisions(precisions, pooled, differences=len(blocks) > 2)
+    return order_of_precisions(
+        precisions, pooled, differences=len(blocks) > 2, given=given
+    )
 
 
 class Path:
     """Record of a search that removes one node after the other."""
 
-    def __init__(self, n_nodes, n_pairs):
+    def __init__(self, n_nodes, n_pairs, given=None):
+        self.given = given
         self.order = []
         self.criterion, self.remaining = [], []
         self.directions = np.zeros((n_nodes, n_pairs))
         self.strength = np.zeros((n_pairs, n_nodes))
 
     def remove(self, remaining, crit, directions, strength):
-        """Take the node of least criterion out of those that remain."""
-        k = int(np.argmin(crit))
+        """Take a node out of those that remain: the given one, or of least criterion.
+
+        Returns
+        -------
+        k : int
+            Its position among them.
+        remaining : ndarray
+            The others.
+        """
+        if self.given is None:
+            k = int(np.argmin(crit))
+        else:
+            sink = self.given[len(remaining) - 1]
+            k = int(np.flatnonzero(remaining == sink)[0])
         sink = remaining[k]
         self.order.insert(0, int(sink))
         self.directions[sink] = directions[k]
@@ -238,7 +264,7 @@ class Path:
         if len(remaining) > 1:
             self.criterion.append(crit)
             self.remaining.append(remaining)
-        return np.delete(remaining, k)
+        return k, np.delete(remaining, k)
 
     def found(self, **extra):
         """The record as a :class:`CausalOrder`."""

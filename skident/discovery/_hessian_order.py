@@ -137,7 +137,7 @@ def order_of_hessians(first, second):
     while len(remaining):
         crit = mass[np.ix_(remaining, remaining)].sum(axis=0)
         at = directions[remaining]
-        remaining = path.remove(remaining, crit, at, np.abs(scales[remaining]).T)
+        _, remaining = path.remove(remaining, crit, at, np.abs(scales[remaining]).T)
     return path.found(notes=notes)
 
 

@@ -6,7 +6,7 @@ from skident.discovery._causal_order import Path, marginal_precisions, on_one_sc
 from skident.discovery._scores import covariance_of, precision_of
 
 
-def invariance_order(blocks):
+def invariance_order(blocks, *, given=None):
     """Order the nodes by removing sinks, whose regressions no environment changes.
 
     In a linear model a sink's regression on all other nodes has the coefficients of its
@@ -19,6 +19,8 @@ def invariance_order(blocks):
     ----------
     blocks : list of E + 1 ndarrays of shape (n_e, d), float64
         Rows of each environment, base first; E >= 1.
+    given : sequence of d ints or None, default=None
+        An order to follow, for its criteria.
 
     Returns
     -------
@@ -30,10 +32,10 @@ def invariance_order(blocks):
     blocks = on_one_scale(blocks, "standard")
     sizes = np.array([len(block) for block in blocks])
     covariances = np.stack([covariance_of(block) for block in blocks])
-    return order_of_covariances(covariances, sizes)
+    return order_of_covariances(covariances, sizes, given=given)
 
 
-def order_of_covariances(covariances, sizes):
+def order_of_covariances(covariances, sizes, *, given=None):
     """As :func:`invariance_order`, from covariances (E + 1, d, d) of ``sizes`` rows."""
     sizes = np.asarray(sizes, dtype=np.float64)
     precisions = np.stack(
@@ -41,7 +43,7 @@ def order_of_covariances(covariances, sizes):
     )
     pooled = np.tensordot(sizes / sizes.sum(), covariances, axes=1)
     d = len(pooled)
-    path, remaining = Path(d, len(sizes) - 1), np.arange(d)
+    path, remaining = Path(d, len(sizes) - 1, given), np.arange(d)
     C, P = np.array(covariances), precisions
     while len(remaining):
         crit, coefficients, residual = _ratios(C, P, sizes)
@@ -53,8 +55,7 @@ def order_of_covariances(covariances, sizes):
             coefficients, length, out=np.zeros_like(coefficients), where=length > 0
         )
         directions *= np.where(directions.sum(axis=1) < 0, -1.0, 1.0)[:, None]
-        k = int(np.argmin(crit))
-        remaining = path.remove(remaining, crit, directions, strength)
+        k, remaining = path.remove(remaining, crit, directions, strength)
         C = np.delete(np.delete(C, k, axis=1), k, axis=2)
         P = marginal_precisions(P, k)
     return path.found()

@@ -53,7 +53,7 @@ def leaf_order(
         means = variances.mean(axis=1, keepdims=True)
         crit = (variances / np.where(means > 0, means, 1.0)).sum(axis=0)
         nothing = np.zeros((len(remaining), 0))
-        remaining = path.remove(remaining, crit, nothing, nothing.T)
+        _, remaining = path.remove(remaining, crit, nothing, nothing.T)
     return path.found(eta=eta, n_kernel_rows=tuple(map(len, blocks)))
 
 

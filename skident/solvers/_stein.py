@@ -213,8 +213,9 @@ def stein_score(X, *, eta=0.3, bandwidth=1.0, squared_distances=None):
     >>> import numpy as np
     >>> from skident.solvers import stein_score
     >>> X = np.random.default_rng(0).standard_normal((1000, 2))
-    >>> stein_score(X).score([[0.5, -0.5]]).round(1)
-    array([[-0.5,  0.5]])
+    >>> score = stein_score(X, eta=1.0).score([[1.0, -1.0]])  # truth: -1, 1
+    >>> bool(abs(score - [[-1.0, 1.0]]).max() < 0.3)
+    True
     """
     X, kernel, h2 = _kernel_matrix(X, eta, bandwidth, squared_distances)
     pull = _pull(kernel, X, X, h2)
@@ -257,8 +258,8 @@ def stein_hessian_diagonal(X, *, eta=0.3, bandwidth=1.0, squared_distances=None)
     >>> import numpy as np
     >>> from skident.solvers import stein_hessian_diagonal
     >>> X = np.random.default_rng(0).standard_normal((1000, 1))
-    >>> float(np.median(stein_hessian_diagonal(X)).round(1))
-    -1.0
+    >>> bool(abs(np.median(stein_hessian_diagonal(X)) + 1.0) < 0.3)  # truth: -1
+    True
     """
     X, kernel, h2 = _kernel_matrix(X, eta, bandwidth, squared_distances)
     pull = _pull(kernel, X, X, h2)

@@ -253,12 +253,13 @@ def test_independence_is_the_criterion_of_hilbert_and_schmidt():
 def test_margins_are_second_over_first():
     path = module.Path(3, 2)
     zeros = np.zeros((3, 2)), np.zeros((2, 3))
-    left = path.remove(np.arange(3), np.array([0.4, 0.1, 0.3]), *zeros)
-    left = path.remove(left, np.array([0.0, 0.2]), *(z[:2] for z in zeros))
+    _, left = path.remove(np.arange(3), np.array([0.4, 0.1, 0.3]), *zeros)
+    _, left = path.remove(left, np.array([0.0, 0.2]), *(z[:2] for z in zeros))
     path.remove(left, np.array([0.0]), zeros[0][:1], zeros[1])
     found = path.found()
     np.testing.assert_array_equal(found.order, [2, 0, 1])
     np.testing.assert_allclose(found.margins, [3.0, np.inf])
+    np.testing.assert_array_equal(found.sink_criteria, [0.1, 0.0])
     assert np.isnan(found.noise_ratio).all()
 
 
@@ -350,6 +351,21 @@ def test_normal_scores_do_not_see_monotone_maps_of_a_column():
     one, two = sink_order(blocks), sink_order(bent)
     for here, there in zip(one.criterion_path, two.criterion_path, strict=True):
         np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize("estimator", ["stein", "gaussian"])
+def test_a_given_order_is_followed(estimator):
+    blocks = small()
+    found = sink_order(blocks, score_estimator=estimator)
+    same = sink_order(blocks, score_estimator=estimator, given=found.order)
+    np.testing.assert_array_equal(same.order, found.order)
+    np.testing.assert_array_equal(same.sink_criteria, found.sink_criteria)
+    given = found.order[::-1]
+    other = sink_order(blocks, score_estimator=estimator, given=given)
+    np.testing.assert_array_equal(other.order, given)
+    first = found.criterion_path[0]
+    np.testing.assert_array_equal(other.criterion_path[0], first)
+    assert other.sink_criteria[0] == first[given[-1]]
 
 
 def test_rows_are_drawn_where_there_are_too_many():

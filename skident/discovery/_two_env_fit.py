@@ -1,0 +1,202 @@
+"""From the rows of several environments to an order, a graph and mechanisms."""
+
+import numpy as np
+from joblib import Parallel, delayed
+from scipy import stats
+
+from skident.discovery._causal_order import sink_order
+from skident.discovery._edge_pruning import prune_order
+from skident.discovery._hessian_order import hessian_order
+from skident.discovery._invariance_order import invariance_order
+from skident.discovery._leaf_order import leaf_order
+from skident.discovery._scores import score_differences
+from skident.discovery._triangular import sample
+
+_MAX_SEED = np.iinfo(np.int32).max
+
+
+def check_combination(est):
+    """Refuse settings that do not go together."""
+    if est.criterion == "invariance" and not _is(est.score_estimator, "gaussian"):
+        raise ValueError(
+            'criterion="invariance" is a likelihood ratio of linear models: it needs '
+            f'score_estimator="gaussian", got {est.score_estimator!r}.'
+        )
+    if est.method == "hessian" and not (
+        _is(est.score_estimator, "stein") or _is(est.score_estimator, "gaussian")
+    ):
+        raise ValueError(
+            'method="hessian" needs Hessians, which score_estimator="stein" and '
+            f'"gaussian" have, got {est.score_estimator!r}.'
+        )
+
+
+def find_order(est, blocks, rng, *, given=None, n_jobs=None):
+    """Order of the nodes as the settings say, and by what it was found.
+
+    Parameters
+    ----------
+    est : TwoEnvCausalDiscovery
+    blocks : list of ndarray of shape (n_e, d)
+    rng : numpy.random.Generator
+    given : sequence of int or None, default=None
+        An order to follow, for its criteria.
+    n_jobs : int or None, default=None
+
+    Returns
+    -------
+    found : CausalOrder
+    route : str
+    """
+    gaussian = _is(est.score_estimator, "gaussian")
+    kernel = {
+        "eta": est.eta,
+        "bandwidth": est.bandwidth,
+        "max_kernel_samples": est.max_kernel_samples,
+        "n_jobs": n_jobs,
+        "rng": rng,
+    }
+    if len(blocks) == 1 or (len(blocks) == 2 and not gaussian):
+        route = "the curvature of log-densities, under additive Gaussian noise"
+        return leaf_order(blocks, **kernel), route
+    if est.method == "hessian":
+        found = hessian_order(
+            blocks,
+            score_estimator=est.score_estimator,
+            marginals=est.marginals,
+            keep_fraction=est.keep_fraction,
+            max_points=est.max_points,
+            **kernel,
+        )
+        return found, "Hessians where all noises are zero" + _linear(gaussian)
+    criterion = est.criterion
+    if criterion == "auto":
+        criterion = "invariance" if gaussian else "collinearity"
+    if criterion == "invariance":
+        return invariance_order(blocks, given=given), (
+            "regressions that no environment changes" + _linear(True)
+        )
+    found = sink_order(
+        blocks,
+        criterion=criterion,
+        score_estimator=est.score_estimator,
+        marginals=est.marginals,
+        keep_fraction=est.keep_fraction,
+        max_points=est.max_points,
+        net_settings=net_settings(est),
+        given=given,
+        **kernel,
+    )
+    ratios = "constant" if criterion == "collinearity" else "independent"
+    return found, f"{ratios} ratios of score differences" + _linear(gaussian)
+
+
+def net_settings(est):
+    """Settings of the network of scores; other estimators ignore them."""
+    if not _is(est.score_estimator, "neural"):
+        return None
+    return {
+        "max_epochs": est.max_epochs,
+        "batch_size": est.batch_size,
+        "learning_rate": est.learning_rate,
+        "tol": est.tol,
+        "validation_fraction": est.validation_fraction,
+        "device": est.device,
+        "net_params": est.net_params,
+        "verbose": est.verbose,
+    }
+
+
+def find_edges(est, blocks, found, rng):
+    """Edges along the order.
+
+    Returns
+    -------
+    adjacency, edge_scores : ndarray of shape (d, d)
+    notes : list of str
+    """
+    method, differences, notes = est.prune, None, []
+    if method == "score" and len(blocks) == 1:
+        method = "cam"
+        notes = ['prune="score" takes two environments: "cam" was used']
+    if method == "score":
+        settings = {"seed": int(rng.integers(_MAX_SEED)), **(net_settings(est) or {})}
+        estimator = est.score_estimator
+        eta = found.eta
+        if eta is None:
+            eta = 0.3 if est.eta == "cv" else est.eta
+
+        differences = _Differences(estimator, eta, est.bandwidth, settings)
+    adjacency, scores = prune_order(
+        blocks,
+        found.order,
+        method=method,
+        alpha=est.alpha,
+        score_differences=differences,
+        n_jobs=est.n_jobs,
+        rng=rng,
+    )
+    return adjacency, scores, notes
+
+
+class _Differences:
+    """Score differences of blocks at points; picklable, for joblib's workers."""
+
+    def __init__(self, estimator, eta, bandwidth, settings):
+        self.options = {
+            "estimator": estimator,
+            "eta": eta,
+            "bandwidth": bandwidth,
+            "n_jobs": None,
+            "settings": settings,
+        }
+
+    def __call__(self, blocks, points):
+        return score_differences(blocks, points, **self.options)
+
+
+def sink_p_values(est, blocks, found, model, rng):
+    """P-value of each sink but the last, (d - 1,), or None.
+
+    Parameters
+    ----------
+    est : TwoEnvCausalDiscovery
+    blocks : list of ndarray of shape (n_e, d)
+    found : CausalOrder
+    model : tuple of (mechanisms, adjacency, noise_scales), or None
+    rng : numpy.random.Generator
+    """
+    K, d = len(blocks), len(found.order)
+    gaussian = _is(est.score_estimator, "gaussian")
+    invariant = gaussian and est.criterion in ("auto", "invariance")
+    if K > 1 and est.method == "mcd" and invariant:
+        return stats.chi2.sf(found.sink_criteria, (K - 1) * np.arange(d - 1, 0, -1))
+    if est.method != "mcd" or (2 if gaussian else 3) > K:
+        return None
+    if est.n_bootstraps == 0 or model is None:
+        return None
+    seeds = rng.integers(_MAX_SEED, size=est.n_bootstraps)
+    sizes = [len(block) for block in blocks]
+    drawn = Parallel(n_jobs=est.n_jobs)(
+        delayed(_drawn_criteria)(est, model, found.order, sizes, seed) for seed in seeds
+    )
+    above = (np.stack(drawn) >= found.sink_criteria).sum(axis=0)
+    return (1.0 + above) / (1.0 + est.n_bootstraps)
+
+
+def _drawn_criteria(est, model, order, sizes, seed):
+    mechanisms, adjacency, noise_scales = model
+    rng = np.random.default_rng(seed)
+    blocks = [
+        sample(mechanisms, adjacency, order, n, scales, rng)
+        for n, scales in zip(sizes, noise_scales, strict=True)
+    ]
+    return find_order(est, blocks, rng, given=order)[0].sink_criteria
+
+
+def _is(estimator, name):
+    return isinstance(estimator, str) and estimator == name
+
+
+def _linear(gaussian):
+    return ", in linear models" if gaussian else ""
