@@ -1,5 +1,6 @@
 """The steps of a fit: rows of each environment, unmixing, alignment, thresholds."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -26,11 +27,27 @@ from skident.discovery._shift_unmixing import (
     describe,
     unmix,
 )
+from skident.utils._shards import Shards, check_shards
+from skident.utils._sklearn import validate_data
 
+_STORED = (np.float16, np.float32, np.float64)
 MAX_SEED = np.iinfo(np.int32).max
 CONTRASTS = {"logcosh": "tanh", "exp": "exp", "cube": "cube"}
 # Eigenvalues of a covariance at most this share of the largest can be rounding.
 _ROUNDING = 1e-15
+
+
+def rows_of(estimator, X, *, reset):
+    """Validated rows; float arrays and memory maps are not copied."""
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
+        return check_shards(estimator, X, reset=reset)
+    dtypes = [np.float64, np.float32]
+    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
+
+
+def output_dtype(dtype):
+    """Precision of results for rows of a precision."""
+    return np.float64 if dtype == np.float64 else np.float32
 
 
 class Principal(NamedTuple):
@@ -354,6 +371,46 @@ def n_disagreements(aligned, shifted, threshold, statistic, matching):
             differ = (scores > threshold[k, k2]) != shifted[k, k2]
             most = max(most, int(differ.sum()))
     return most
+
+
+def position(label, known):
+    """Position of an environment's label among those of a fit."""
+    if label not in known:
+        raise ValueError(
+            f"environments must be among those of fit, {known}, got {label!r}."
+        )
+    return known.index(label)
+
+
+def positions(columns, names, n_features):
+    """Positions of columns that are given by position or by name.
+
+    Parameters
+    ----------
+    columns : iterable of int or str
+    names : sequence of str
+        Of the features; may be empty.
+    n_features : int
+
+    Returns
+    -------
+    positions : list of int
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    names, found = list(names), []
+    for column in columns:
+        position = names.index(column) if column in names else column
+        if not isinstance(position, Integral) or not 0 <= position < n_features:
+            raise ValueError(
+                f"features: column {column!r} is none of the {n_features} features of "
+                "X."
+            )
+        found.append(int(position))
+    return found
 
 
 def _low_rank(label, d, rank, n_samples):

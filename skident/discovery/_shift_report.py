@@ -1,11 +1,14 @@
 """What the environments say of the assumptions behind shifted nodes."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.discovery._shift_statistics import smallest_gap
+from skident.discovery._shift_unmixing import rescaled_alike
 from skident.utils import Assumption, IdentifiabilityReport
 
 # Every test errs once in a thousand times where its null hypothesis is true.
@@ -74,6 +77,27 @@ class Evidence:
     n_disagreeing: int
     n_failed: int
     same_scale: float
+
+    @classmethod
+    def of(cls, est, read, aligned, n_disagreeing, n_failed):
+        """Of an estimator that has all but its report, and what it was made from."""
+        return cls(
+            labels=read.labels,
+            n_samples=read.sizes,
+            aligned=aligned,
+            spectra=[one.spectrum for one in read.own],
+            pooled=est.spectrum_,
+            angles=est.subspace_angles_,
+            rank_tol=est.rank_tol,
+            tol=est.tol,
+            chosen=est.n_components is not None,
+            matching=est.matching,
+            shifted=est.pairwise_shifted_,
+            undecided=est.undecided_nodes_ if est.threshold == "calibrated" else None,
+            n_disagreeing=n_disagreeing,
+            n_failed=n_failed,
+            same_scale=rescaled_alike(read.described, read.rows),
+        )
 
     @property
     def d(self):
@@ -421,6 +445,21 @@ def _visible(found):
         len(found.undecided),
         0,
     )
+
+
+def warn_of_fit(est):
+    """Warn of searches that did not converge, and of broken assumptions."""
+    labels = est.environments_.tolist()
+    for k in np.flatnonzero(~est.converged_):
+        warnings.warn(
+            f"ICA of environment {labels[k]!r} did not converge in "
+            f"{est.n_iter_[k]} iterations: the largest entry of the gradient is "
+            f"{est._gradient[k]:.3g}, wanted tol={est.tol:.3g}. Increase max_iter or "
+            "tol.",
+            ConvergenceWarning,
+            stacklevel=4,
+        )
+    est.identifiability_.warn(est)
 
 
 def _notes(found):

@@ -1,6 +1,5 @@
 """Which latent mechanisms shifted between environments."""
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -9,7 +8,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
 from skident.discovery._shift_fit import (
@@ -18,23 +16,29 @@ from skident.discovery._shift_fit import (
     calibrate,
     dimension,
     n_disagreements,
+    output_dtype,
+    position,
+    positions,
     read_environments,
+    rows_of,
     unmix_all,
 )
-from skident.discovery._shift_report import Evidence, make_report, undecided
+from skident.discovery._shift_report import (
+    Evidence,
+    make_report,
+    undecided,
+    warn_of_fit,
+)
 from skident.discovery._shift_statistics import all_scores
-from skident.discovery._shift_unmixing import CHUNK_ROWS, rescaled_alike, span_angles
-from skident.utils._shards import Shards, check_shards
+from skident.discovery._shift_unmixing import CHUNK_ROWS, span_angles
 from skident.utils._sklearn import (
     Interval,
     StrOptions,
     _fit_context,
     check_is_fitted,
-    validate_data,
 )
 from skident.utils._validation import check_environments, check_sample_weight
 
-_STORED = (np.float16, np.float32, np.float64)
 _PUBLISHED = {
     "matching": "psi",
     "statistic": "abs",
@@ -315,7 +319,7 @@ class ShiftedNodeDetector(
         for name in [name for name in vars(self) if _learned(name)]:
             delattr(self, name)
         vars(self).update(vars(fitted))
-        self._warn()
+        warn_of_fit(self)
         return self
 
     def fit_transform(self, X, y=None, *, environments=None):
@@ -359,9 +363,9 @@ class ShiftedNodeDetector(
             If ``fit`` has not seen a label.
         """
         check_is_fitted(self)
-        shards = _rows_of(self, X, reset=False)
+        shards = rows_of(self, X, reset=False)
         codes = self._codes(environments, shards)
-        dtype = _output_dtype(shards.dtype)
+        dtype = output_dtype(shards.dtype)
         out, low = np.empty((len(shards), self.n_components_), dtype=dtype), 0
         for chunk in shards.chunks(CHUNK_ROWS):
             high = low + len(chunk)
@@ -431,7 +435,7 @@ class ShiftedNodeDetector(
             If ``fit`` has not seen a label.
         """
         check_is_fitted(self)
-        shards = _rows_of(self, X, reset=False)
+        shards = rows_of(self, X, reset=False)
         codes = self._codes(environments, shards)
         weights = check_sample_weight(sample_weight, shards)
         K = len(self.environments_)
@@ -499,7 +503,11 @@ class ShiftedNodeDetector(
         effects = np.abs(self.mixing_[k]).T * mean_abs[:, None]
         if features is None:
             return effects
-        groups = [self._columns(columns) for columns in features.values()]
+        names = getattr(self, "feature_names_in_", ())
+        groups = [
+            positions(columns, names, self.n_features_in_)
+            for columns in features.values()
+        ]
         return np.stack([effects[:, group].mean(axis=1) for group in groups], axis=1)
 
     def __sklearn_tags__(self):
@@ -514,7 +522,7 @@ class ShiftedNodeDetector(
     # --- fitting, step by step -------------------------------------------------------
 
     def _fit(self, X, environments):
-        shards = _rows_of(self, X, reset=True)
+        shards = rows_of(self, X, reset=True)
         labels, codes = np.zeros(1, dtype=int), np.zeros(len(shards), dtype=int)
         if environments is not None:
             labels, codes = check_environments(environments, shards)
@@ -524,7 +532,7 @@ class ShiftedNodeDetector(
         aligned = align(unmixed, self.matching)
         unmixing = aligned.unmixing
 
-        dtype = _output_dtype(shards.dtype)
+        dtype = output_dtype(shards.dtype)
         self.environments_, self.n_components_ = labels, d
         self.unmixing_ = unmixing.astype(dtype)
         self.mixing_ = aligned.mixing.astype(dtype)
@@ -540,8 +548,7 @@ class ShiftedNodeDetector(
         self.spectrum_ = read.pooled.spectrum
         self.subspace_angles_ = span_angles([one.vectors[:, :d] for one in read.own])
 
-        scores = all_scores(unmixing, self.statistic)
-        self.shift_scores_ = scores
+        self.shift_scores_ = scores = all_scores(unmixing, self.statistic)
         calibrated, n_failed = self.threshold == "calibrated", 0
         self.null_scores_ = np.zeros((0, *scores.shape))
         if calibrated:
@@ -556,43 +563,15 @@ class ShiftedNodeDetector(
         self.undecided_nodes_ = np.zeros(0, dtype=int)
         if calibrated:
             self.undecided_nodes_ = undecided(self.pairwise_shifted_, self.threshold_)
-        self.identifiability_ = make_report(
-            Evidence(
-                labels=read.labels,
-                n_samples=read.sizes,
-                aligned=aligned,
-                spectra=[one.spectrum for one in read.own],
-                pooled=self.spectrum_,
-                angles=self.subspace_angles_,
-                rank_tol=self.rank_tol,
-                tol=self.tol,
-                chosen=self.n_components is not None,
-                matching=self.matching,
-                shifted=self.pairwise_shifted_,
-                undecided=self.undecided_nodes_ if calibrated else None,
-                n_disagreeing=n_disagreements(
-                    aligned,
-                    self.pairwise_shifted_,
-                    self.threshold_,
-                    self.statistic,
-                    self.matching,
-                ),
-                n_failed=n_failed,
-                same_scale=rescaled_alike(read.described, read.rows),
-            )
+        disagreeing = n_disagreements(
+            aligned,
+            self.pairwise_shifted_,
+            self.threshold_,
+            self.statistic,
+            self.matching,
         )
-
-    def _warn(self):
-        for k in np.flatnonzero(~self.converged_):
-            warnings.warn(
-                f"ICA of environment {self.environments_[k].item()!r} did not converge "
-                f"in {self.n_iter_[k]} iterations: the largest entry of the gradient "
-                f"is {self._gradient[k]:.3g}, wanted tol={self.tol:.3g}. Increase "
-                "max_iter or tol.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
-        self.identifiability_.warn(self)
+        found = Evidence.of(self, read, aligned, disagreeing, n_failed)
+        self.identifiability_ = make_report(found)
 
     # --- using a fit -----------------------------------------------------------------
 
@@ -601,22 +580,11 @@ class ShiftedNodeDetector(
         if environments is None:
             return np.zeros(len(X), dtype=np.intp)
         labels, codes = check_environments(environments, X)
-        known = {label: k for k, label in enumerate(self.environments_.tolist())}
-        unknown = [label for label in labels.tolist() if label not in known]
-        if unknown:
-            raise ValueError(
-                f"environments must be among those of fit, {list(known)}, got "
-                f"{unknown}; n_samples = {len(X)}."
-            )
-        return np.array([known[label] for label in labels.tolist()])[codes]
+        known = self.environments_.tolist()
+        return np.array([position(one, known) for one in labels.tolist()])[codes]
 
     def _position(self, label):
-        known = self.environments_.tolist()
-        if label not in known:
-            raise ValueError(
-                f"the environment must be among those of fit, {known}, got {label!r}."
-            )
-        return known.index(label)
+        return position(label, self.environments_.tolist())
 
     def _noises(self, rows, codes):
         """Noises of some rows, in float64."""
@@ -625,36 +593,6 @@ class ShiftedNodeDetector(
             of = codes == k
             noises[of] = (rows[of] - self.mean_[k]) @ self.unmixing_[k].T
         return noises
-
-    def _columns(self, columns):
-        """Positions of columns given by position or by name."""
-        names = getattr(self, "feature_names_in_", np.zeros(0, dtype=object)).tolist()
-        positions = []
-        for column in columns:
-            position = names.index(column) if column in names else column
-            if (
-                not isinstance(position, Integral)
-                or not 0 <= position < self.n_features_in_
-            ):
-                raise ValueError(
-                    f"features: column {column!r} is none of the "
-                    f"{self.n_features_in_} features of X."
-                )
-            positions.append(int(position))
-        return positions
-
-
-def _rows_of(estimator, X, *, reset):
-    """Validated rows; float arrays and memory maps are not copied."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
-        return check_shards(estimator, X, reset=reset)
-    dtypes = [np.float64, np.float32]
-    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
-
-
-def _output_dtype(dtype):
-    """Precision of results for rows of a precision."""
-    return np.float64 if dtype == np.float64 else np.float32
 
 
 def _learned(name):
