@@ -682,7 +682,7 @@ class TwoEnvCausalDiscovery(
         order = np.r_[base, np.delete(np.arange(len(labels)), base)]
         sizes = np.bincount(codes)
         if sizes.min() < 2:
-            label = labels[np.argmin(sizes)]
+            label = labels.tolist()[np.argmin(sizes)]
             raise ValueError(
                 "environments must have at least two rows each, got one of "
                 f"{label!r}; n_samples = {len(X)}."
