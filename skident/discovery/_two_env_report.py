@@ -101,7 +101,9 @@ def make_report(fit):
     assumptions += [
         _independent(fit),
         _sinks(fit),
-        Assumption("no hidden confounder", "no data of these variables can show one"),
+        Assumption(
+            "no hidden confounder", "shows only where it leaves noises dependent"
+        ),
     ]
     report = IdentifiabilityReport(
         target="the causal graph, and the mechanisms along it"

@@ -46,7 +46,7 @@ def fitted():
 
 
 def test_a_nonlinear_chain_is_found(fitted):
-    data, model = fitted
+    _, model = fitted
     np.testing.assert_array_equal(model.causal_order_, [0, 1, 2])
     np.testing.assert_array_equal(model.adjacency_matrix_, CHAIN)
     assert model.identifiability_.ok
@@ -176,7 +176,7 @@ def test_draws_look_like_the_rows(fitted):
 
 
 def test_the_likelihood_knows_environments(fitted):
-    data, model = fitted
+    _, model = fitted
     held = chain(1000)
     right = model.score(held.X, environments=held.environments)
     wrong = model.score(held.X, environments=(held.environments + 1) % 3)
