@@ -87,7 +87,7 @@ def is_singular(correlation):
     """Whether a correlation matrix has no accurate inverse."""
     values = linalg.eigvalsh(correlation, check_finite=False)
     # Half the digits of the inverse are to be right.
-    return values[0] < np.sqrt(np.finfo(float).eps) * values[-1]
+    return not values[0] > np.sqrt(np.finfo(float).eps) * values[-1]
 
 
 def score_differences(blocks, points, estimator, *, eta, bandwidth, n_jobs, settings):
