@@ -127,14 +127,14 @@ def test_likelihood_of_a_linear_gaussian_model_approaches_the_true_one():
 
 
 def test_scales_of_rescaled_environments_are_found():
-    blocks, _, scales = linear_blocks(2000, 4)
+    blocks, _, scales = linear_blocks(1000, 4)
     for kind in CLOSED:
         _, found, _ = fit_mechanisms(blocks, WEIGHTS, kind=kind, rng=0)
         np.testing.assert_array_equal(found[0], 1.0)
-        # Two standard deviations of 2000 rows: a standard error of 1 / sqrt(2000) =
-        # 0.022 in the logarithm; ranks add what lies beyond the base's range, where
+        # Two standard deviations of 1000 rows: a standard error of 1 / sqrt(1000) =
+        # 0.032 in the logarithm; ranks add what lies beyond the base's range, where
         # noise four times as large is extrapolated.
-        limit = {"location_scale": 0.1, "quantile": 0.25}[kind]
+        limit = {"location_scale": 0.15, "quantile": 0.3}[kind]
         assert np.abs(np.log(found / scales)).max() < limit
 
 
@@ -173,7 +173,7 @@ def test_counterfactual_of_a_heteroscedastic_pair(kind, seed):
 def test_monotone_counterfactual_of_a_heteroscedastic_pair():
     blocks, noises, scales = heteroscedastic_pair(1000, 0)
     mechanisms, found, history = fit_mechanisms(
-        blocks, PAIR, kind="monotone", rng=0, max_epochs=60, learning_rate=5e-3
+        blocks, PAIR, kind="monotone", rng=0, max_epochs=40, learning_rate=5e-3
     )
     error, without = errors(mechanisms, blocks[0], noises[0][:, 1])
     assert error <= 0.35
@@ -294,7 +294,7 @@ def test_scalar_and_array_interventions_agree(chain):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_samples_have_the_law_of_the_environment(kind):
-    blocks, _, _ = linear_blocks(1000, 5)
+    blocks, _, _ = linear_blocks(600, 5)
     mechanisms, scales, _ = fit_mechanisms(
         blocks, WEIGHTS, kind=kind, rng=0, **(LONGER if kind == "monotone" else {})
     )
@@ -303,9 +303,9 @@ def test_samples_have_the_law_of_the_environment(kind):
         drawn = sample(mechanisms, WEIGHTS, [0, 1, 2], 4000, scales[e], rng)
         spread = blocks[e].std(axis=0)
         gap = (drawn.mean(axis=0) - blocks[e].mean(axis=0)) / spread
-        # Means of 1000 rows: a standard error of 0.03; scales: 0.022 and the bias of
+        # Means of 600 rows: a standard error of 0.04; scales: 0.03 and the bias of
         # smoothing, h^2 / 2 = 0.03.
-        assert np.abs(gap).max() < 0.15
+        assert np.abs(gap).max() < 0.2
         assert np.abs(np.log(drawn.std(axis=0) / spread)).max() < 0.2
     set_to = sample(mechanisms, WEIGHTS, [0, 1, 2], 50, scales[0], rng, {1: 3.0})
     assert (set_to[:, 1] == 3.0).all()
