@@ -148,6 +148,7 @@ bench_ica_speed.py
 bench_autoencoder_ica.py
 bench_disentanglement.py
 bench_shifted_nodes.py
+bench_shifted_nodes_observed.py
 bench_two_env.py
 endef
 export BENCHMARKS

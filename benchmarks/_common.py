@@ -1,7 +1,9 @@
 """What the benchmark scripts share: verdicts, versions, a table."""
 
 import datetime
+import multiprocessing
 import platform
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +27,35 @@ def machine():
     versions = ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
     python = platform.python_version()
     return f"{cpu}{threads}; Python {python}, {versions}; {datetime.date.today()}"
+
+
+def _answer(pipe, call):
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipe.send(call())
+    except Exception as error:  # a peer's failure is a result
+        pipe.send(f"{type(error).__name__}: {error}"[:200])
+
+
+def limited(call, limit):
+    """What ``call()`` returns, in a process that is ended after so many seconds.
+
+    A string says why there is none: that it was stopped (it starts with ">"), its error
+    or its death.
+    """
+    here, there = multiprocessing.Pipe(duplex=False)
+    context = multiprocessing.get_context("fork")
+    process = context.Process(target=_answer, args=(there, call))
+    process.start()
+    there.close()
+    try:
+        return here.recv() if here.poll(limit) else f"> {limit:g} s"
+    except EOFError:
+        return "died"
+    finally:
+        process.kill()
+        process.join()
 
 
 class Report:
