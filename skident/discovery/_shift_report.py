@@ -23,7 +23,7 @@ MAX_ANGLE = np.pi / 12
 MIN_GAP = 3.0
 # Share of the variance that the directions kept may leave out as noise.
 MAX_LEFT_OUT = 0.05
-# Standard deviations (or ranges) of rows that were not rescaled one environment at a
+# Standard deviations (or extremes) of rows that were not rescaled one environment at a
 # time differ by about 1 / sqrt(n); those of rows that were, by rounding.
 SAME_SCALE = 1e-5
 # Rows for ranks of magnitudes.
@@ -352,7 +352,7 @@ def _one_scale(found):
     return Assumption.at_least(
         name,
         "largest relative difference of a feature's standard deviation (or of its "
-        "extremes) between environments, against rounding",
+        "extremes, or largest magnitude) between environments, against rounding",
         found.same_scale,
         SAME_SCALE,
     )

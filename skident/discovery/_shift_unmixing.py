@@ -131,41 +131,56 @@ def rescaled_alike(described, rows):
     Returns
     -------
     difference : float
-        The largest relative difference of a standard deviation, or of a smallest or
-        largest value where a single row has it, between two environments. NaN where
-        fewer than two features vary in all environments, or covariances agree too.
+        The largest relative difference between two environments of a standard
+        deviation (over n or n - 1), or of a smallest or largest value, or of a largest
+        magnitude, where a single row has it. NaN where fewer than two features vary in
+        all environments, or covariances agree too.
     """
-    first = described[0]
     variances = np.stack([np.diag(one.moments.covariance) for one in described])
     varies = (variances > 0).all(axis=0)
     if len(described) < 2 or varies.sum() < 2:
         return np.nan
     deviations = np.sqrt(variances[:, varies])
-    difference = np.abs(deviations / deviations[0] - 1).max()
-    if difference < _ALIKE:
+    n = np.array([len(one) for one in rows])[:, None]
+    found = [_apart(deviations), _apart(deviations * np.sqrt(n / (n - 1)))]
+    if min(found) < _ALIKE:
         # Copies of one environment are alike in everything.
-        scale = np.outer(deviations[0], deviations[0])
         covariances = [one.moments.covariance[varies][:, varies] for one in described]
-        others = np.abs(np.stack(covariances) - covariances[0]) / scale
-        return np.nan if others.max() < _ALIKE else float(difference)
-    width = (first.high - first.low)[varies]
-    ends = np.stack([np.stack([one.low, one.high])[:, varies] for one in described])
-    extremes = (np.abs(ends - ends[0]) / width).max()
-    if extremes < difference and _single(described, rows, varies):
-        return float(extremes)
-    return float(difference)
+        correlations = [
+            covariance / np.outer(scale, scale)
+            for covariance, scale in zip(covariances, deviations, strict=True)
+        ]
+        others = np.abs(np.stack(correlations) - correlations[0])
+        return np.nan if others.max() < _ALIKE else float(min(found))
+    low = np.stack([one.low[varies] for one in described])
+    high = np.stack([one.high[varies] for one in described])
+    ends = (np.abs([low - low[0], high - high[0]]) / (high[0] - low[0])).max()
+    peaks = _apart(np.maximum(-low, high))
+    if min(ends, peaks) < min(found):
+        lows, highs = _counts(described, rows, varies)
+        if (lows == 1).all() and (highs == 1).all():
+            found.append(ends)
+        if (np.where(high > -low, highs, lows) == 1).all():
+            found.append(peaks)
+    return float(min(found))
 
 
-def _single(described, rows, varies):
-    """Whether every extreme is the value of one row, as of continuous features."""
-    for about, of in zip(described, rows, strict=True):
-        counts = np.zeros((2, len(varies)), dtype=int)
+def _apart(scales):
+    """Largest relative difference of positive scales (K, m) to the first ones."""
+    return np.abs(scales / scales[0] - 1).max()
+
+
+def _counts(described, rows, varies):
+    """Rows that have the smallest, and the largest, value of a feature, (2, K, m).
+
+    Extremes of continuous features are the value of a single row.
+    """
+    counts = np.zeros((2, len(rows), len(varies)), dtype=int)
+    for k, (about, of) in enumerate(zip(described, rows, strict=True)):
         for chunk in of.chunks():
-            counts[0] += (chunk == about.low).sum(axis=0)
-            counts[1] += (chunk == about.high).sum(axis=0)
-        if (counts[:, varies] != 1).any():
-            return False
-    return True
+            counts[0, k] += (chunk == about.low).sum(axis=0)
+            counts[1, k] += (chunk == about.high).sum(axis=0)
+    return counts[:, :, varies]
 
 
 def span_angles(spans):

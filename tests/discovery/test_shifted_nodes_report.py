@@ -302,18 +302,24 @@ def test_the_error_of_principal_directions_is_that_of_samples():
     assert cut_angle(np.ones(3), 2, n) == np.pi / 2
 
 
-@pytest.mark.parametrize("how", ["standard", "extremes"])
+RESCALE = {
+    "standard": lambda X: (X - X.mean(axis=0)) / X.std(axis=0),
+    # As pandas does; environments of unequal size then differ over n.
+    "unbiased": lambda X: (X - X.mean(axis=0)) / X.std(axis=0, ddof=1),
+    "extremes": lambda X: (X - X.min(axis=0)) / (X.max(axis=0) - X.min(axis=0)),
+    "magnitude": lambda X: X / np.abs(X).max(axis=0),
+}
+
+
+@pytest.mark.parametrize("how", list(RESCALE))
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_rescaling_one_environment_at_a_time_is_seen(how, dtype):
-    data = laplace(3000, 3)
+    # As many features as latents: then spans of environments tell nothing.
+    data = laplace([3000, 1000], 3, n_observed=3)
     common = data.X / data.X.std(axis=0)
     for k in (0, 1):
-        X = data.X[data.environments == k]
-        if how == "standard":
-            X = (X - X.mean(axis=0)) / X.std(axis=0)
-        else:
-            X = (X - X.min(axis=0)) / (X.max(axis=0) - X.min(axis=0))
-        data.X[data.environments == k] = X
+        rows = data.environments == k
+        data.X[rows] = RESCALE[how](data.X[rows])
     data.X = data.X.astype(dtype)
     _, violated = fitted(data, **FAST)
     assert SCALE in violated
