@@ -25,12 +25,11 @@ from skident.decomposition._ica_search import (
     check_rows,
     check_solver,
     complete,
-    output_dtype,
-    rows_of,
     search,
 )
 from skident.decomposition._ica_stream import Stream
 from skident.solvers import whitening
+from skident.utils._shards import output_dtype, rows_of
 from skident.utils._sklearn import (
     Interval,
     StrOptions,

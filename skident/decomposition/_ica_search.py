@@ -10,26 +10,11 @@ from sklearn.utils import check_random_state
 
 from skident.metrics import match_components
 from skident.solvers import ica, ica_gradient, whitening
-from skident.utils._shards import Shards, check_shards
-from skident.utils._sklearn import validate_data
+from skident.utils._shards import output_dtype
 
-_STORED = (np.float16, np.float32, np.float64)
 _MAX_SEED = np.iinfo(np.int32).max
 # Rows on which the components of two fits are correlated.
 _COMPARED_ROWS = 100_000
-
-
-def rows_of(estimator, X, *, reset):
-    """Validated rows; float arrays and memory maps are not copied."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
-        return check_shards(estimator, X, reset=reset)
-    dtypes = [np.float64, np.float32]
-    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
-
-
-def output_dtype(dtype):
-    """Precision of results for rows of a precision."""
-    return np.float64 if dtype == np.float64 else np.float32
 
 
 def check_rows(n_samples, white, dtype):

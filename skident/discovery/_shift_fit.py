@@ -27,27 +27,11 @@ from skident.discovery._shift_unmixing import (
     describe,
     unmix,
 )
-from skident.utils._shards import Shards, check_shards
-from skident.utils._sklearn import validate_data
 
-_STORED = (np.float16, np.float32, np.float64)
 MAX_SEED = np.iinfo(np.int32).max
 CONTRASTS = {"logcosh": "tanh", "exp": "exp", "cube": "cube"}
 # Eigenvalues of a covariance at most this share of the largest can be rounding.
 _ROUNDING = 1e-15
-
-
-def rows_of(estimator, X, *, reset):
-    """Validated rows; float arrays and memory maps are not copied."""
-    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
-        return check_shards(estimator, X, reset=reset)
-    dtypes = [np.float64, np.float32]
-    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
-
-
-def output_dtype(dtype):
-    """Precision of results for rows of a precision."""
-    return np.float64 if dtype == np.float64 else np.float32
 
 
 class Principal(NamedTuple):

@@ -16,11 +16,9 @@ from skident.discovery._shift_fit import (
     calibrate,
     dimension,
     n_disagreements,
-    output_dtype,
     position,
     positions,
     read_environments,
-    rows_of,
     unmix_all,
 )
 from skident.discovery._shift_report import (
@@ -31,6 +29,7 @@ from skident.discovery._shift_report import (
 )
 from skident.discovery._shift_statistics import all_scores
 from skident.discovery._shift_unmixing import CHUNK_ROWS, span_angles
+from skident.utils._shards import output_dtype, rows_of
 from skident.utils._sklearn import (
     Interval,
     StrOptions,

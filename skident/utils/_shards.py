@@ -219,6 +219,22 @@ def check_shards(estimator, X, *, reset) -> Shards:
     return _with_memory_checked(Shards(parts))
 
 
+def rows_of(estimator, X, *, reset) -> Shards:
+    """Validated rows; float arrays and memory maps are not copied.
+
+    Anything else, a list of arrays too, is one table as scikit-learn reads it.
+    """
+    if isinstance(X, np.ndarray) and X.ndim == 2 and X.dtype in _STORED:
+        return check_shards(estimator, X, reset=reset)
+    dtypes = [np.float64, np.float32]
+    return Shards([validate_data(estimator, X, reset=reset, dtype=dtypes)])
+
+
+def output_dtype(dtype) -> type:
+    """Precision of results for rows of a precision."""
+    return np.float64 if dtype == np.float64 else np.float32
+
+
 def _with_memory_checked(shards):
     """Shards whose parts in memory are finite; files are checked when they are read."""
     for part, start, file in zip(
