@@ -1,6 +1,7 @@
-"""What the benchmark scripts share: verdicts, versions, a table."""
+"""What the benchmark scripts share: verdicts, versions, a table, kept results."""
 
 import datetime
+import json
 import multiprocessing
 import platform
 import warnings
@@ -8,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
+OUTPUT = Path(__file__).parent / "output"
 _PACKAGES = ("torch", "scikit-learn", "skorch", "numpy", "scipy")
 
 
@@ -98,3 +100,32 @@ class Report:
         self.path.parent.mkdir(exist_ok=True)
         self.path.write_text("\n".join(self.lines).rstrip() + "\n")
         print(f"written: {self.path}")
+
+
+class Runs:
+    """Results by key, kept in a file from which a later call goes on."""
+
+    def __init__(self, path):
+        self.path, self.found = path, {}
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                key, result = json.loads(line)
+                self.found[json.dumps(key)] = result
+
+    def get(self, key, run):
+        """The result of ``run()``, from the file if it is there."""
+        name = json.dumps(key)
+        if name not in self.found:
+            self.found[name] = run()
+            print(name, self.found[name], flush=True)
+            if self.path is not None:
+                self.path.parent.mkdir(exist_ok=True)
+                with self.path.open("a") as file:
+                    file.write(json.dumps([key, self.found[name]]) + "\n")
+        return self.found[name]
+
+    def some(self, *start):
+        """Results whose key starts so, as a list."""
+        keys = (json.loads(name) for name in self.found)
+        begin = json.loads(json.dumps(start))
+        return [self.found[json.dumps(k)] for k in keys if k[: len(begin)] == begin]

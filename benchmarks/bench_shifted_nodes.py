@@ -12,13 +12,11 @@ with a fixed threshold; the calibration comes on top and has its own column.
 """
 
 import argparse
-import json
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
-from _common import Report
+from _common import OUTPUT, Report, Runs
 from scipy.optimize import linear_sum_assignment
 from threadpoolctl import threadpool_info
 
@@ -26,7 +24,7 @@ from skident.datasets import make_latent_shift
 from skident.discovery import ShiftedNodeDetector
 from skident.metrics import shifted_node_scores
 
-OUTPUT = Path(__file__).parent / "output" / "shifted_nodes.jsonl"
+KEPT = OUTPUT / "shifted_nodes.jsonl"
 GRAPHS = [(graph, degree) for degree in (2, 4, 6) for graph in ("er", "sf")]
 DIMENSIONS = (5, 10, 20, 30, 40)
 SEEDS = {100_000: range(10), 1_000_000: range(3)}
@@ -51,35 +49,6 @@ PUBLISHED = {
     ("sf", 4): {10: (1.0, 3.13), 20: (0.927, 15.12)}
     | {30: (0.711, 29.79), 40: (0.535, 30.84)},
 }
-
-
-class Runs:
-    """Results by key, kept in a file from which a later call goes on."""
-
-    def __init__(self, path):
-        self.path, self.found = path, {}
-        if path is not None and path.exists():
-            for line in path.read_text().splitlines():
-                key, result = json.loads(line)
-                self.found[json.dumps(key)] = result
-
-    def get(self, key, run):
-        """The result of ``run()``, from the file if it is there."""
-        name = json.dumps(key)
-        if name not in self.found:
-            self.found[name] = run()
-            print(name, self.found[name], flush=True)
-            if self.path is not None:
-                self.path.parent.mkdir(exist_ok=True)
-                with self.path.open("a") as file:
-                    file.write(json.dumps([key, self.found[name]]) + "\n")
-        return self.found[name]
-
-    def some(self, *start):
-        """Results whose key starts so, as a list."""
-        keys = (json.loads(name) for name in self.found)
-        begin = json.loads(json.dumps(start))
-        return [self.found[json.dumps(k)] for k in keys if k[: len(begin)] == begin]
 
 
 def timed_fit(data, detector):
@@ -255,8 +224,8 @@ def main():
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     if args.fresh:
-        OUTPUT.unlink(missing_ok=True)
-    runs = Runs(None if args.quick else OUTPUT)
+        KEPT.unlink(missing_ok=True)
+    runs = Runs(None if args.quick else KEPT)
     report = Report("shifted_nodes", "Shifted latent nodes")
     threads = max(lib["num_threads"] for lib in threadpool_info())
     report.say(f"BLAS threads: {threads}. p = 2 d; two environments of n rows each.")

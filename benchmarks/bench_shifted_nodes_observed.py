@@ -27,8 +27,8 @@ import types
 import warnings
 
 import numpy as np
-from _common import Report, limited
-from bench_shifted_nodes import FIXED, OUTPUT, Runs, mean_of, triple, true_nodes
+from _common import OUTPUT, Report, Runs, limited
+from bench_shifted_nodes import FIXED, mean_of, triple, true_nodes
 from threadpoolctl import threadpool_info
 
 from skident.datasets import make_latent_shift
@@ -189,7 +189,7 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    path = OUTPUT.with_name("shifted_nodes_observed.jsonl")
+    path = OUTPUT / "shifted_nodes_observed.jsonl"
     if args.fresh:
         path.unlink(missing_ok=True)
     runs = Runs(None if args.quick else path)

@@ -20,10 +20,8 @@ import time
 import warnings
 
 import numpy as np
-from _common import Report
+from _common import OUTPUT, Report, Runs
 from _graph_peers import BASELINES, OURS, blocks_of, peers
-from bench_shifted_nodes import OUTPUT as NEXT_TO
-from bench_shifted_nodes import Runs
 from threadpoolctl import threadpool_info
 
 from skident.datasets import make_multi_env_scm
@@ -36,7 +34,7 @@ from skident.metrics import (
     topological_divergence,
 )
 
-OUTPUT = NEXT_TO.with_name("two_env.jsonl")
+KEPT = OUTPUT / "two_env.jsonl"
 LIMIT = 600.0
 KINDS = ("linear", "additive", "general")
 SEEDS = {5: 20, 10: 20, 20: 20, 50: 5}
@@ -312,8 +310,8 @@ def main():
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     args = parser.parse_args()
     if args.fresh:
-        OUTPUT.unlink(missing_ok=True)
-    runs = Runs(None if args.quick else OUTPUT)
+        KEPT.unlink(missing_ok=True)
+    runs = Runs(None if args.quick else KEPT)
     if args.part in (None, "graphs"):
         run_graphs(runs, args.quick)
     if args.part in (None, "counterfactuals"):
