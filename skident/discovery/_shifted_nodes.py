@@ -93,7 +93,8 @@ class ShiftedNodeDetector(
     n_init : int, default=1
         Random starts of ICA, of which the best goes on.
     n_calibration : int, default=10
-        Splits of each environment into halves.
+        Splits of each environment into halves: at least
+        ``0.2 / (1 - calibration_quantile)``, which is 4 for 0.95 and 20 for 0.99.
     calibration_quantile : float, default=0.95
         One minus the family-wise error over all nodes and pairs of environments.
     rank_tol : float, default=1e-8

@@ -33,6 +33,7 @@ LAWS_DIFFER = "laws of the noises are told apart"
 PARTNER = "components that did not shift have one partner"
 ALIKE = "environments are matched alike directly and through the first"
 LAWS_STAY = "noises keep their laws"
+SPLITS = "enough splits for the error level"
 VISIBLE = "a shift that scores 0.2 would be seen"
 MODEL = "latents follow a linear acyclic model"
 FAST = {"threshold": 0.2}
@@ -395,3 +396,27 @@ def test_the_threshold_of_one_node_can_hide_it_and_no_other():
     assert 0 < len(detector.undecided_nodes_) < 5
     assert "cannot tell whether" in " ".join(detector.identifiability_.notes)
     assert set(found_nodes(detector, data)) <= set(data.shifted[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("n_calibration", "quantile", "enough"),
+    [(4, 0.95, True), (3, 0.95, False), (10, 0.99, False), (2, 0.9, True)],
+)
+def test_strict_levels_take_many_splits(n_calibration, quantile, enough):
+    params = {"n_calibration": n_calibration, "calibration_quantile": quantile}
+    _, violated = fitted(laplace(2000, 3), **params)
+    assert (SPLITS not in violated) == enough
+
+
+def test_environments_in_which_everything_shifted_are_noted():
+    data = laplace(4000, 3, n_observed=3, shift="none")
+    notes = fitted(data, **FAST)[0].identifiability_.notes
+    assert not any("Every component" in note for note in notes)
+    # As many features as latents: no test can tell another mixing from shifts.
+    second = data.environments == 1
+    data.X[second] = data.X[second] @ np.random.default_rng(0).standard_normal((3, 3))
+    detector, violated = fitted(data, **FAST)
+    assert len(detector.shifted_nodes_) == 3
+    assert not {MIXING, SCALE} & violated
+    notes = detector.identifiability_.notes
+    assert any("Every component shifted in 1 of 1 pairs" in note for note in notes)
