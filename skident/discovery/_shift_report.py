@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
-from skident.discovery._shift_statistics import smallest_gap
+from skident.discovery._shift_statistics import noise_scores, smallest_gap
 from skident.discovery._shift_unmixing import rescaled_alike
 from skident.utils import Assumption, IdentifiabilityReport
 
@@ -27,6 +27,9 @@ MAX_ANGLE = np.pi / 12
 MIN_GAP = 3.0
 # Share of the variance that the directions kept may leave out as noise.
 MAX_LEFT_OUT = 0.05
+# Times the score that noise gives to first order: simulated scores of nodes that did
+# not shift are up to 4 times that, where noise has 5 % of the variance.
+ABOVE_NOISE = 4.0
 # Standard deviations (or extremes) of rows that were not rescaled one environment at a
 # time differ by about 1 / sqrt(n); those of rows that were, by rounding.
 SAME_SCALE = 1e-5
@@ -56,6 +59,7 @@ class Evidence:
     chosen : bool
         Whether the user gave the number of components.
     matching : str
+    scores : ndarray of shape (K, K, d)
     shifted : ndarray of bool of shape (K, K, d)
     undecided : ndarray of int or None
         Components of which these data cannot tell; None if not calibrated.
@@ -78,6 +82,7 @@ class Evidence:
     tol: float
     chosen: bool
     matching: str
+    scores: np.ndarray
     shifted: np.ndarray
     undecided: np.ndarray | None
     splits: float | None
@@ -101,6 +106,7 @@ class Evidence:
             tol=est.tol,
             chosen=est.n_components is not None,
             matching=est.matching,
+            scores=est.shift_scores_,
             shifted=est.pairwise_shifted_,
             undecided=est.undecided_nodes_ if calibrated else None,
             # Rounded, as 1 - 0.95 is not 0.05.
@@ -156,6 +162,7 @@ def make_report(found):
             _one_scale(found),
             *_matched(found),
             _same_laws(found),
+            _above_noise(found),
             _enough_splits(found),
             _visible(found),
         ]
@@ -445,6 +452,24 @@ def undecided(shifted, threshold):
     off = ~np.eye(len(shifted), dtype=bool)[:, :, None]
     hidden = (off & (threshold > VISIBLE_SCORE)).any(axis=(0, 1))
     return np.flatnonzero(hidden & ~shifted.any(axis=(0, 1)))
+
+
+def _above_noise(found):
+    d, p = found.d, len(found.pooled)
+    name = "noise does not pass for shifts"
+    if d == p:
+        return Assumption(name, "as many components as features show no noise")
+    if not found.shifted.any():
+        return Assumption(name, "takes a component that shifted")
+    noise = noise_scores(found.aligned.unmixing, found.pooled[d:].mean())
+    ratios = np.full(noise.shape, np.inf)
+    np.divide(found.scores, noise, out=ratios, where=found.shifted & (noise > 0))
+    return Assumption.at_least(
+        name,
+        "smallest score found, over what noise as in the directions left out gives",
+        float(ratios.min()),
+        ABOVE_NOISE,
+    )
 
 
 def _enough_splits(found):

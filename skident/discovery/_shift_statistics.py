@@ -181,6 +181,30 @@ def all_scores(unmixing, statistic):
     return scores
 
 
+def noise_scores(unmixing, variance):
+    """Scores that measurement noise gives rows of which none has shifted.
+
+    Noise of covariance ``variance`` times the identity adds ``N = variance M M^T`` to
+    that of the sources, and whitening takes ``N M / 2`` from M, to first order. Next to
+    nodes that shifted this differs between environments.
+
+    Parameters
+    ----------
+    unmixing : ndarray of shape (K, d, p)
+        Matched rows.
+    variance : float
+        Of the noise of each feature.
+
+    Returns
+    -------
+    scores : ndarray of shape (K, K, d)
+    """
+    taken = variance / 2 * (unmixing @ unmixing.transpose(0, 2, 1)) @ unmixing
+    size = np.abs(unmixing).sum(axis=-1)
+    apart = np.abs(taken[:, None] - taken[None]).sum(axis=-1)
+    return apart / (size[:, None] + size[None])
+
+
 # --- functionals of the law of a source --------------------------------------------
 
 

@@ -26,6 +26,7 @@ OPTIMUM = "the optimum was reached"
 ROUNDING = "no component is made of rounding"
 INDEPENDENT = "noises are independent"
 NOISE = "there is no measurement noise"
+ABOVE = "noise does not pass for shifts"
 CUT = "the spectrum has a gap where it is cut"
 MIXING = "one mixing for all environments"
 SCALE = "features were not rescaled one environment at a time"
@@ -420,3 +421,17 @@ def test_environments_in_which_everything_shifted_are_noted():
     assert not {MIXING, SCALE} & violated
     notes = detector.identifiability_.notes
     assert any("Every component shifted in 1 of 1 pairs" in note for note in notes)
+
+
+def test_noise_that_passes_for_shifts_is_seen():
+    # The nodes beside the one that shifted: with many rows their scores, which only
+    # noise makes, stand above any threshold of sampling.
+    data = laplace(50_000, 3, n_observed=6, seed=1)
+    clean = data.X
+    noise = np.random.default_rng(0).standard_normal(clean.shape)
+    for size, seen in ((0.01, False), (0.2, True)):
+        data.X = clean + size * clean.std() * noise
+        detector, violated = fitted(data, n_calibration=4)
+        others = set(found_nodes(detector, data)) - set(data.shifted[0, 1])
+        assert bool(others) == seen
+        assert (ABOVE in violated) == seen

@@ -16,6 +16,7 @@ from skident.discovery._shift_statistics import (
     excess_kurtosis,
     functional,
     match_rows,
+    noise_scores,
     quantile_costs,
     quantiles,
     row_costs,
@@ -226,3 +227,22 @@ def test_the_smallest_gap_is_in_standard_errors():
     assert smallest_gap(np.array([0.5, 0.5]), np.zeros(2)) == 0
     assert smallest_gap(np.array([0.5, 0.6]), np.zeros(2)) == np.inf
     assert np.isnan(smallest_gap(psi[:1], error[:1]))
+
+
+def test_scores_of_noise_are_those_of_whitening_with_it():
+    rng = np.random.default_rng(4)
+    rows = np.stack([rng.standard_normal((3, 5))] * 2)
+    rows[1, 0] *= 2
+    variance = 1e-5
+    noisy = []
+    for M in rows:
+        # The symmetric inverse root of the covariance of the sources with noise.
+        values, turn = np.linalg.eigh(np.eye(3) + variance * M @ M.T)
+        noisy.append(turn / np.sqrt(values) @ turn.T @ M)
+    scores = noise_scores(rows, variance)
+    assert scores.shape == (2, 2, 3)
+    assert np.array_equal(scores, scores.transpose(1, 0, 2))
+    assert not scores[[0, 1], [0, 1]].any()
+    # To first order in variance |M|^2, which is about 1e-4.
+    found = row_scores(*noisy, "signed")[1:]
+    assert scores[0, 1, 1:] == pytest.approx(found, rel=1e-2)
