@@ -64,13 +64,15 @@ class TwoEnvCausalDiscovery(
     method : {"mcd", "hessian"}, default="mcd"
         "mcd" removes sinks one after the other, "hessian" reads the graph from
         eigenvectors at a point where all noises are zero [2]_.
-    criterion : {"auto", "collinearity", "independence", "invariance"}, default="auto"
+    criterion : {"auto", "studentized", "collinearity", "independence", "invariance"}, \
+            default="auto"
         What makes a sink for "mcd". "collinearity": ratios of its score differences are
-        constant, as for Gaussian noises. "independence": they are independent of all
-        other nodes, for noises of any law; needs more rows. "invariance", for linear
-        models with "gaussian" only: its regression on all other nodes is the same in
-        every environment, by a likelihood ratio. "auto" is "invariance" with
-        "gaussian", else "collinearity".
+        constant, as for Gaussian noises [1]_. "studentized": they are so within their
+        sampling error, which scores from halves of the rows tell. "independence":
+        ratios are independent of all other nodes, for noises of any law; needs more
+        rows. "invariance", for linear models with "gaussian" only: the regression on
+        all other nodes is the same in every environment, by a likelihood ratio. "auto"
+        is "invariance" with "gaussian", else "studentized".
     score_estimator : {"stein", "gaussian", "logistic", "neural"} or callable, \
             default="stein"
         Of the gradients of log-densities. "stein": kernels. "gaussian": closed form, of
@@ -229,7 +231,9 @@ class TwoEnvCausalDiscovery(
     _parameter_constraints: dict = {
         "method": [StrOptions({"mcd", "hessian"})],
         "criterion": [
-            StrOptions({"auto", "collinearity", "independence", "invariance"})
+            StrOptions(
+                {"auto", "studentized", "collinearity", "independence", "invariance"}
+            )
         ],
         "score_estimator": [
             StrOptions({"stein", "gaussian", "logistic", "neural"}),

@@ -71,7 +71,7 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
         return found, "Hessians where all noises are zero" + _linear(gaussian)
     criterion = est.criterion
     if criterion == "auto":
-        criterion = "invariance" if gaussian else "collinearity"
+        criterion = "invariance" if gaussian else "studentized"
     if criterion == "invariance":
         return invariance_order(blocks, given=given), (
             "regressions that no environment changes" + _linear(True)
@@ -87,7 +87,7 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
         given=given,
         **kernel,
     )
-    ratios = "constant" if criterion == "collinearity" else "independent"
+    ratios = "independent" if criterion == "independence" else "constant"
     return found, f"{ratios} ratios of score differences" + _linear(gaussian)
 
 
