@@ -653,8 +653,8 @@ def test_a_violated_assumption_warns():
 @pytest.mark.slow
 def test_a_penalised_fit_of_isometric_data_is_identified_and_silent():
     data = make_near_isometric_sources(5000, negative_slope=1.0, random_state=0)
-    # With slopes of 0.5 on one side L is 0.19 +- 0.015 over seeds, and may be 0.41; with
-    # those of 0.2, which bend more, it comes near that.
+    # With slopes of 0.5 on one side L is 0.19 +- 0.015 over seeds, and may be 0.41;
+    # with those of 0.2, which bend more, it comes near that.
     fits = [
         AutoencoderTransformer(
             4,
