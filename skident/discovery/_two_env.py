@@ -12,7 +12,6 @@ from sklearn.base import (
 )
 from sklearn.utils import check_array, check_random_state
 
-from skident.discovery._mechanisms import fit_mechanisms
 from skident.discovery._triangular import (
     abduct,
     counterfactual,
@@ -21,14 +20,7 @@ from skident.discovery._triangular import (
     reconstruct,
     sample,
 )
-from skident.discovery._two_env_fit import (
-    check_combination,
-    find_edges,
-    find_order,
-    sink_p_values,
-)
-from skident.discovery._two_env_report import Evidence, make_report
-from skident.utils import iterate
+from skident.discovery._two_env_fit import fit_model
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -38,9 +30,6 @@ from skident.utils._sklearn import (
     validate_data,
 )
 from skident.utils._validation import check_environments
-
-_LEAST_ROWS = 50
-_ROWS_A_NODE = 5
 
 
 class TwoEnvCausalDiscovery(
@@ -351,7 +340,7 @@ class TwoEnvCausalDiscovery(
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = object.__new__(type(self))
         vars(fitted).update({n: v for n, v in vars(self).items() if not _learned(n)})
-        fitted._fit(X, y, environments, self)
+        fit_model(fitted, X, y, environments, self)
         kept = {n: v for n, v in vars(self).items() if not _learned(n)}
         learned = {n: v for n, v in vars(fitted).items() if _learned(n)}
         self.__dict__ = kept | learned
@@ -593,105 +582,6 @@ class TwoEnvCausalDiscovery(
                 )
             values[j] = value
         return values
-
-    # --- fitting, step by step -------------------------------------------------------
-
-    def _fit(self, X, y, environments, watched):
-        X = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_min_samples=2,
-            ensure_min_features=2,
-        )
-        check_combination(self)
-        labels, blocks = self._blocks(X, environments)
-        names = getattr(self, "feature_names_in_", None)
-        names = [str(j) for j in range(X.shape[1])] if names is None else names.tolist()
-        constant = np.ptp(X, axis=0) == 0
-        if constant.any():
-            which = [name for name, c in zip(names, constant, strict=True) if c]
-            raise ValueError(
-                f"X must not have constant columns, got {which}; n_samples = {len(X)}."
-            )
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        # A generator each: one step's draws do not move the next one's.
-        streams = np.random.SeedSequence(seed).spawn(4)
-        rngs = [np.random.default_rng(stream) for stream in streams]
-
-        found, route = find_order(self, blocks, rngs[0], n_jobs=self.n_jobs)
-        adjacency, scores, notes = find_edges(self, blocks, found, rngs[1])
-        noises, model = None, None
-        self.mechanisms_, self.noise_scales_, self.history_ = None, None, {}
-        if self.mechanism is not None:
-            self.mechanisms_, self.noise_scales_, self.history_ = fit_mechanisms(
-                blocks,
-                adjacency,
-                kind=self.mechanism,
-                max_kernel_samples=self.max_kernel_samples,
-                max_epochs=self.max_epochs,
-                batch_size=self.batch_size,
-                learning_rate=self.learning_rate,
-                tol=self.tol,
-                validation_fraction=self.validation_fraction,
-                device=self.device,
-                net_params=self.net_params,
-                verbose=self.verbose,
-                epochs=iterate(watched, self.max_epochs, X, y),
-                n_jobs=self.n_jobs,
-                rng=rngs[2],
-            )
-            model = self.mechanisms_, adjacency, self.noise_scales_
-            noises = [abduct(self.mechanisms_, adjacency, block) for block in blocks]
-        self.environments_ = labels
-        self.causal_order_ = found.order
-        self.adjacency_matrix_ = adjacency
-        self.edge_scores_ = scores
-        self.criterion_path_ = found.criterion_path
-        self.margins_ = found.margins
-        self.noise_ratio_ = found.noise_ratio
-        self.shift_strength_ = found.shift_strength
-        self.sink_p_values_ = sink_p_values(self, blocks, found, model, rngs[3])
-        self._shares = np.array([len(block) for block in blocks]) / len(X)
-        self.identifiability_, self.ratio_gaps_ = make_report(
-            Evidence(
-                labels=labels.tolist(),
-                names=names,
-                blocks=blocks,
-                found=found,
-                route=route,
-                adjacency=adjacency,
-                noises=noises,
-                noise_scales=self.noise_scales_,
-                p_values=self.sink_p_values_,
-                fewest_rows=max(_LEAST_ROWS, _ROWS_A_NODE * X.shape[1]),
-                notes=[*found.notes, *notes],
-            )
-        )
-
-    def _blocks(self, X, environments):
-        """Labels, base first, and float64 rows of each environment."""
-        labels, codes = np.zeros(1, dtype=int), np.zeros(len(X), dtype=int)
-        if environments is not None:
-            labels, codes = check_environments(environments, X)
-        base = 0
-        if self.base_environment is not None:
-            known = labels.tolist()
-            if self.base_environment not in known:
-                raise ValueError(
-                    f"base_environment must be among environments, {known}, got "
-                    f"{self.base_environment!r}; n_samples = {len(X)}."
-                )
-            base = known.index(self.base_environment)
-        order = np.r_[base, np.delete(np.arange(len(labels)), base)]
-        sizes = np.bincount(codes)
-        if sizes.min() < 2:
-            label = labels.tolist()[np.argmin(sizes)]
-            raise ValueError(
-                "environments must have at least two rows each, got one of "
-                f"{label!r}; n_samples = {len(X)}."
-            )
-        return labels[order], [X[codes == k].astype(np.float64) for k in order]
 
 
 def _learned(name):

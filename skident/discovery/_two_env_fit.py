@@ -3,16 +3,124 @@
 import numpy as np
 from joblib import Parallel, delayed
 from scipy import stats
+from sklearn.utils import check_random_state
 
 from skident.discovery._causal_order import sink_order
 from skident.discovery._edge_pruning import prune_order
 from skident.discovery._hessian_order import hessian_order
 from skident.discovery._invariance_order import invariance_order
 from skident.discovery._leaf_order import leaf_order
+from skident.discovery._mechanisms import fit_mechanisms
 from skident.discovery._scores import score_differences
-from skident.discovery._triangular import sample
+from skident.discovery._triangular import abduct, sample
+from skident.discovery._two_env_report import Evidence, make_report
+from skident.utils import iterate
+from skident.utils._sklearn import validate_data
+from skident.utils._validation import check_environments
 
 _MAX_SEED = np.iinfo(np.int32).max
+_LEAST_ROWS = 50
+_ROWS_A_NODE = 5
+
+
+def fit_model(est, X, y, environments, watched):
+    """Fit ``est``, a copy of the estimator ``watched`` whose callbacks are called."""
+    X = validate_data(
+        est,
+        X,
+        dtype=[np.float64, np.float32],
+        ensure_min_samples=2,
+        ensure_min_features=2,
+    )
+    check_combination(est)
+    labels, blocks = split(est, X, environments)
+    names = getattr(est, "feature_names_in_", None)
+    names = [str(j) for j in range(X.shape[1])] if names is None else names.tolist()
+    constant = np.ptp(X, axis=0) == 0
+    if constant.any():
+        which = [name for name, c in zip(names, constant, strict=True) if c]
+        raise ValueError(
+            f"X must not have constant columns, got {which}; n_samples = {len(X)}."
+        )
+    seed = check_random_state(est.random_state).randint(_MAX_SEED)
+    # A generator each: one step's draws do not move the next one's.
+    streams = np.random.SeedSequence(seed).spawn(4)
+    rngs = [np.random.default_rng(stream) for stream in streams]
+
+    found, route = find_order(est, blocks, rngs[0], n_jobs=est.n_jobs)
+    adjacency, scores, notes = find_edges(est, blocks, found, rngs[1])
+    noises, model = None, None
+    est.mechanisms_, est.noise_scales_, est.history_ = None, None, {}
+    if est.mechanism is not None:
+        est.mechanisms_, est.noise_scales_, est.history_ = fit_mechanisms(
+            blocks,
+            adjacency,
+            kind=est.mechanism,
+            max_kernel_samples=est.max_kernel_samples,
+            max_epochs=est.max_epochs,
+            batch_size=est.batch_size,
+            learning_rate=est.learning_rate,
+            tol=est.tol,
+            validation_fraction=est.validation_fraction,
+            device=est.device,
+            net_params=est.net_params,
+            verbose=est.verbose,
+            epochs=iterate(watched, est.max_epochs, X, y),
+            n_jobs=est.n_jobs,
+            rng=rngs[2],
+        )
+        model = est.mechanisms_, adjacency, est.noise_scales_
+        noises = [abduct(est.mechanisms_, adjacency, block) for block in blocks]
+    est.environments_ = labels
+    est.causal_order_ = found.order
+    est.adjacency_matrix_ = adjacency
+    est.edge_scores_ = scores
+    est.criterion_path_ = found.criterion_path
+    est.margins_ = found.margins
+    est.noise_ratio_ = found.noise_ratio
+    est.shift_strength_ = found.shift_strength
+    est.sink_p_values_ = sink_p_values(est, blocks, found, model, rngs[3])
+    est._shares = np.array([len(block) for block in blocks]) / len(X)
+    est.identifiability_, est.ratio_gaps_ = make_report(
+        Evidence(
+            labels=labels.tolist(),
+            names=names,
+            blocks=blocks,
+            found=found,
+            route=route,
+            adjacency=adjacency,
+            noises=noises,
+            noise_scales=est.noise_scales_,
+            p_values=est.sink_p_values_,
+            fewest_rows=max(_LEAST_ROWS, _ROWS_A_NODE * X.shape[1]),
+            notes=[*found.notes, *notes],
+        )
+    )
+
+
+def split(est, X, environments):
+    """Labels, base first, and float64 rows of each environment."""
+    labels, codes = np.zeros(1, dtype=int), np.zeros(len(X), dtype=int)
+    if environments is not None:
+        labels, codes = check_environments(environments, X)
+    base = 0
+    if est.base_environment is not None:
+        known = labels.tolist()
+        if est.base_environment not in known:
+            raise ValueError(
+                f"base_environment must be among environments, {known}, got "
+                f"{est.base_environment!r}; n_samples = {len(X)}."
+            )
+        base = known.index(est.base_environment)
+    order = np.r_[base, np.delete(np.arange(len(labels)), base)]
+    sizes = np.bincount(codes)
+    if sizes.min() < 2:
+        label = labels.tolist()[np.argmin(sizes)]
+        raise ValueError(
+            "environments must have at least two rows each, got one of "
+            f"{label!r}; n_samples = {len(X)}."
+        )
+    return labels[order], [X[codes == k].astype(np.float64) for k in order]
 
 
 def check_combination(est):
