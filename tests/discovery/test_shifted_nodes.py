@@ -441,7 +441,9 @@ def test_output_in_frames_has_names(data):
 
 
 def test_labels_pass_through_a_pipeline_without_routing(data):
-    pipe = make_pipeline(StandardScaler(), ShiftedNodeDetector(4, **FAST))
+    pipe = make_pipeline(
+        StandardScaler(), ShiftedNodeDetector(4, random_state=0, **FAST)
+    )
     pipe.fit(data.X, shiftednodedetector__environments=data.environments)
     assert len(pipe[-1].shifted_nodes_) == len(data.shifted[0, 1])
 
@@ -493,7 +495,9 @@ def test_folds_that_hold_every_environment(data):
 def test_labels_can_be_a_column(data):
     frame = pd.DataFrame(data.X, columns=[f"x{i}" for i in range(8)])
     frame["site"] = np.array(["here", "there"])[data.environments]
-    model = FromColumns(ShiftedNodeDetector(4, **FAST), environments="site")
+    model = FromColumns(
+        ShiftedNodeDetector(4, random_state=0, **FAST), environments="site"
+    )
     inner = model.fit(frame).estimator_
     assert inner.environments_.tolist() == ["here", "there"]
     assert len(inner.shifted_nodes_) == len(data.shifted[0, 1])

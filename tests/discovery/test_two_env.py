@@ -343,7 +343,7 @@ def test_a_callable_score_estimator():
 
     data = chain(1000, kind="linear")
     model = TwoEnvCausalDiscovery(
-        score_estimator=normal, marginals="standard", mechanism=None
+        score_estimator=normal, marginals="standard", mechanism=None, random_state=0
     )
     model.fit(data.X, environments=data.environments)
     assert structural_hamming_distance(CHAIN, model.adjacency_matrix_) == 0

@@ -140,7 +140,7 @@ def test_mechanisms_that_differ_show():
 @pytest.mark.parametrize("params", [{"mechanism": None}, {"prune": None}])
 def test_what_cannot_be_tested_says_so(params):
     data = problem(0)
-    model = TwoEnvCausalDiscovery(score_estimator="gaussian", **params)
+    model = TwoEnvCausalDiscovery(score_estimator="gaussian", random_state=0, **params)
     model.fit(data.X, environments=data.environments)
     verdicts = {a.name: a.verdict for a in model.identifiability_.assumptions}
     assert verdicts["no hidden confounder"] == "untestable"
