@@ -29,6 +29,7 @@ from skident.decomposition._ica_search import (
 )
 from skident.decomposition._ica_stream import Stream
 from skident.solvers import whitening
+from skident.utils._copies import blank_copy, take_over
 from skident.utils._shards import output_dtype, rows_of
 from skident.utils._sklearn import (
     Interval,
@@ -517,9 +518,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
 
     def _blank(self):
         """A copy with nothing learned."""
-        fitted = object.__new__(type(self))
-        vars(fitted).update({n: v for n, v in vars(self).items() if not _learned(n)})
-        return fitted
+        return blank_copy(self, _learned)
 
     def _fitted(self, X, checked=True):
         """A fitted copy, its whitening and which features are constant; silent.
@@ -574,9 +573,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
 
     def _become(self, fitted):
         """Take over the attributes of a copy."""
-        for name in [name for name in vars(self) if _learned(name)]:
-            delattr(self, name)
-        vars(self).update(vars(fitted))
+        take_over(self, fitted, _learned)
 
     def _turn(self, rows):
         """Components in float64: the condition number amplifies rounding."""

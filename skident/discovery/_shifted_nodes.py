@@ -29,6 +29,7 @@ from skident.discovery._shift_report import (
 )
 from skident.discovery._shift_statistics import all_scores
 from skident.discovery._shift_unmixing import CHUNK_ROWS, span_angles
+from skident.utils._copies import blank_copy, take_over
 from skident.utils._shards import output_dtype, rows_of
 from skident.utils._sklearn import (
     Interval,
@@ -313,12 +314,9 @@ class ShiftedNodeDetector(
             If ICA of an environment did not converge; it is named.
         """
         # On a copy: whatever goes wrong, this estimator stays as it was.
-        fitted = object.__new__(type(self))
-        vars(fitted).update({n: v for n, v in vars(self).items() if not _learned(n)})
+        fitted = blank_copy(self, _learned)
         fitted._fit(X, environments)
-        for name in [name for name in vars(self) if _learned(name)]:
-            delattr(self, name)
-        vars(self).update(vars(fitted))
+        take_over(self, fitted, _learned)
         warn_of_fit(self)
         return self
 

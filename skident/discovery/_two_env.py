@@ -21,6 +21,7 @@ from skident.discovery._triangular import (
     sample,
 )
 from skident.discovery._two_env_fit import fit_model
+from skident.utils._copies import blank_copy, take_over
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -338,12 +339,9 @@ class TwoEnvCausalDiscovery(
             environments.
         """
         # On a copy: whatever goes wrong, this estimator stays as it was.
-        fitted = object.__new__(type(self))
-        vars(fitted).update({n: v for n, v in vars(self).items() if not _learned(n)})
+        fitted = blank_copy(self, _learned)
         fit_model(fitted, X, y, environments, self)
-        kept = {n: v for n, v in vars(self).items() if not _learned(n)}
-        learned = {n: v for n, v in vars(fitted).items() if _learned(n)}
-        self.__dict__ = kept | learned
+        take_over(self, fitted, _learned)
         self.identifiability_.warn(self)
         return self
 
