@@ -15,12 +15,11 @@ scored by one graph out of them. causal-learn is left out where it is not instal
 """
 
 import argparse
-import multiprocessing
 import time
 import warnings
 
 import numpy as np
-from _common import OUTPUT, Report, Runs
+from _common import OUTPUT, Report, Runs, limited
 from _graph_peers import BASELINES, OURS, blocks_of, peers
 from threadpoolctl import threadpool_info
 
@@ -68,31 +67,6 @@ def scores(run, scm, seed):
     ]
 
 
-def _answer(pipe, run, scm, seed):
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            pipe.send(scores(run, scm, seed))
-    except Exception as error:  # a peer's failure is a result
-        pipe.send(f"{type(error).__name__}: {error}"[:200])
-
-
-def limited(run, scm, seed, limit):
-    """The same, of a process that is ended after so many seconds."""
-    here, there = multiprocessing.Pipe(duplex=False)
-    context = multiprocessing.get_context("fork")
-    process = context.Process(target=_answer, args=(there, run, scm, seed))
-    process.start()
-    there.close()
-    try:
-        return here.recv() if here.poll(limit) else f"> {limit:g} s"
-    except EOFError:
-        return "died"
-    finally:
-        process.kill()
-        process.join()
-
-
 def graph_cases(quick):
     """Kind, nodes, rows an environment, seeds and contenders."""
     if quick:
@@ -122,7 +96,7 @@ def run_graphs(runs, quick):
                 def one(run=run, case=(kind, d, n, seed), rival=name in rivals):
                     scm = data(*case)
                     if rival:
-                        return limited(run, scm, case[-1], limit)
+                        return limited(lambda: scores(run, scm, case[-1]), limit)
                     return scores(run, scm, case[-1])
 
                 runs.get(key, one)
