@@ -1,0 +1,3 @@
+"""Effects of a treatment, with what the data can and cannot say about them."""
+
+__all__ = []
