@@ -1,66 +1,31 @@
-"""The plain autoencoder: network, training, report, state, place in pipelines."""
+"""The plain autoencoder: network, training, odd data, scores."""
 
 import copy
-import io
 import math
-import pickle
 import warnings
 
-import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 from skorch.callbacks import Callback, EarlyStopping
 
 from skident.datasets import make_near_isometric_sources
-from skident.decomposition import AutoencoderTransformer, ICAPostProcessor
+from skident.decomposition import AutoencoderTransformer
 from skident.decomposition._autoencoder_net import (
     Autoencoder,
     isometry_term,
     undecayed,
 )
-from skident.decomposition._autoencoder_report import configure, report
-from skident.exceptions import IdentifiabilityWarning
-from skident.metrics import mean_correlation_coefficient
-
-quiet = pytest.mark.filterwarnings(
-    "ignore::skident.exceptions.IdentifiabilityWarning",
-    "ignore::sklearn.exceptions.ConvergenceWarning",
+from skident.decomposition._autoencoder_report import configure
+from tests.decomposition._autoencoders import (
+    EPS,
+    X,
+    assert_same,
+    autoencoder,
+    quiet,
 )
-X = np.random.default_rng(0).standard_normal((300, 6)).astype(np.float32)
-X[:, 3:] = X[:, :3] @ np.array([[1, 0, 1], [0, 1, 1], [1, -1, 0]], dtype=np.float32)
-EPS = np.finfo(np.float32).eps
-
-
-def autoencoder(n_latents=3, hidden=(8,), **params):
-    params = {"max_epochs": 3, "batch_size": 50, "random_state": 0} | params
-    return AutoencoderTransformer(n_latents, hidden, **params)
-
-
-def learned(estimator):
-    return {k: v for k, v in vars(estimator).items() if k.endswith("_")}
-
-
-def assert_same(one, two):
-    """The same learned state, bit for bit."""
-    assert learned(one).keys() == learned(two).keys()
-    for name, value in learned(one).items():
-        if name == "module_":
-            a, b = value.state_dict(), two.module_.state_dict()
-            assert a.keys() == b.keys()
-            assert all(torch.equal(a[key], b[key]) for key in a)
-        else:
-            np.testing.assert_equal(getattr(two, name), value, name)
-    np.testing.assert_array_equal(one.transform(X), two.transform(X))
-
 
 # --- the isometry term -------------------------------------------------------------
 
@@ -600,271 +565,3 @@ def test_batches_of_inference_do_not_matter():
         ae.transform(many), np.tile(ae.transform(X), (20, 1)), atol=8 * EPS
     )
     assert ae.score(many) == pytest.approx(ae.score(X), abs=1e-6)
-
-
-# --- the report --------------------------------------------------------------------
-
-
-def verdicts(found):
-    return [assumption.verdict for assumption in found.assumptions]
-
-
-def test_report_compares_with_its_thresholds():
-    good = {"r2": 0.99, "where": "rows", "distortion": 0.2, "rank": 3, "n_latents": 3}
-    found = report(**good)
-    assert found.ok and verdicts(found) == ["holds"] * 3
-    assert found.up_to == "a rigid motion and a scale"
-    assert f"{math.sqrt(0.44):.3g}" in found.notes[0]
-    for changed, position in (
-        ({"r2": 0.9}, 0),
-        ({"distortion": 0.5}, 1),
-        ({"distortion": math.inf}, 1),
-        ({"rank": 2}, 2),
-    ):
-        wanted = ["holds"] * 3
-        wanted[position] = "violated"
-        assert verdicts(report(**good | changed)) == wanted
-    assert verdicts(report(**good | {"rank": math.nan}))[2] == "untestable"
-
-
-@quiet
-def test_what_breaks_the_theory_is_seen():
-    # Fewer rows than latents span few directions, whatever the code.
-    few = autoencoder(4).fit(X[:4])
-    assert verdicts(few.identifiability_)[2] == "untestable"
-    # More latents than features: the decoder forgets some of them.
-    wide = autoencoder(8).fit(X)
-    assert wide.bilipschitz_[0] == 0.0
-    assert wide.identifiability_.assumptions[1].statistic == math.inf
-    # Too narrow a code reproduces no noise.
-    narrow = autoencoder(1, max_epochs=20).fit(X)
-    assert verdicts(narrow.identifiability_)[0] == "violated"
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_a_violated_assumption_warns():
-    with pytest.warns(IdentifiabilityWarning, match="rows are reproduced") as caught:
-        ae = autoencoder().fit(X)
-    assert not ae.identifiability_.ok
-    (told,) = [w for w in caught if w.category is IdentifiabilityWarning]
-    assert told.filename == __file__
-
-
-@pytest.mark.slow
-def test_a_penalised_fit_of_isometric_data_is_identified_and_silent():
-    data = make_near_isometric_sources(5000, negative_slope=1.0, random_state=0)
-    # With slopes of 0.5 on one side L is 0.19 +- 0.015 over seeds, and may be 0.41;
-    # with those of 0.2, which bend more, it comes near that.
-    fits = [
-        AutoencoderTransformer(
-            4,
-            (64, 64),
-            negative_slope=0.5,
-            isometry_penalty=1.0,
-            max_epochs=40,
-            random_state=seed,
-        ).fit(data.X)
-        for seed in (0, 1)
-    ]
-    assert all(ae.identifiability_.ok and ae.latent_dim_ == 4 for ae in fits)
-    # And so two of them differ by a rigid motion and a scale: Procrustes.
-    one, two = (ae.transform(data.X).astype(float) for ae in fits)
-    one, two = one - one.mean(0), two - two.mean(0)
-    one, two = one / np.linalg.norm(one), two / np.linalg.norm(two)
-    share = np.linalg.svd(one.T @ two, compute_uv=False).sum() ** 2
-    assert share > 0.98
-
-
-# --- with ICA ----------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@quiet
-@pytest.mark.parametrize("negative_slope", [1.0, 0.7, 0.4])
-@pytest.mark.parametrize("source", ["uniform", "laplace"])
-def test_ica_finds_the_factors_in_the_code_and_its_controls_do_not(
-    source, negative_slope
-):
-    ica, whitened, turned = [], [], []
-    for seed in range(3):
-        data = make_near_isometric_sources(
-            6000, source=source, negative_slope=negative_slope, random_state=seed
-        )
-        X, rest, factors = data.X[:5000], data.X[5000:], data.sources[5000:]
-        ae = AutoencoderTransformer(4, (64, 64), max_epochs=20, random_state=seed)
-        codes = ae.fit(X).transform(X), ae.transform(rest)
-
-        def found(rotation, seed=0, codes=codes, factors=factors):
-            post = ICAPostProcessor(rotation=rotation, random_state=seed)
-            found = post.fit(codes[0]).transform(codes[1])
-            return mean_correlation_coefficient(found, factors)
-
-        ica.append(found("ica"))
-        whitened.append(found("none"))
-        turned.append(np.mean([found("random", seed) for seed in range(5)]))
-    # Over 18 fits 0.973 to 0.997.
-    assert min(ica) > 0.95
-    # The code is nearly isotropic, so that its principal axes, and a random rotation
-    # too, are as near to the factors as chance will have it: ICA was ahead by 0.24 with
-    # a standard deviation of 0.08, and by 0.21 with one of 0.035. That is 3 and 7
-    # standard errors of three fits above what is asked for.
-    assert np.mean(ica) - np.mean(whitened) > 0.1
-    assert np.mean(ica) - np.mean(turned) > 0.07
-
-
-# --- state -------------------------------------------------------------------------
-
-
-def by_pickle(estimator):
-    return pickle.loads(pickle.dumps(estimator))
-
-
-def by_joblib(estimator):
-    buffer = io.BytesIO()
-    joblib.dump(estimator, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-def by_skops(estimator):
-    skops_io = pytest.importorskip("skops.io")
-    data = skops_io.dumps(estimator)
-    trusted = skops_io.get_untrusted_types(data=data)
-    assert trusted and all(name.startswith("skident.") for name in trusted)
-    return skops_io.loads(data, trusted=trusted)
-
-
-WAYS = [by_pickle, by_joblib, by_skops, copy.deepcopy, copy.copy]
-VARIANTS = [{}, {"isometry_penalty": 0.1, "validation_fraction": 0.1}]
-
-
-@quiet
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("params", VARIANTS, ids=str)
-def test_a_fitted_estimator_survives(way, params):
-    fitted = autoencoder(**params).fit(X)
-    generator = torch.get_rng_state()
-    back = way(fitted)
-    assert torch.equal(generator, torch.get_rng_state())
-    assert_same(back, fitted)
-    assert not back.module_.training
-    assert fitted.get_params() == back.get_params()
-    assert_same(back.fit(X), fitted)
-
-
-@quiet
-def test_convolutions_survive_and_so_does_a_changed_parameter():
-    rows = np.random.default_rng(0).random((4, 4096)).astype(np.float32)
-    fitted = autoencoder(
-        2, (4,), architecture="conv64", channels=(2, 2), max_epochs=1
-    ).fit(rows)
-    codes = fitted.transform(rows)
-    # The network is that of the fit, whatever the parameters say by now.
-    fitted.set_params(n_latents=7, architecture="mlp")
-    np.testing.assert_array_equal(by_pickle(fitted).transform(rows), codes)
-    assert len(fitted.get_feature_names_out()) == 2
-
-
-@quiet
-def test_a_state_has_nothing_of_torch_or_of_a_device():
-    fitted = autoencoder(validation_fraction=0.2).fit(X)
-    assert b"torch" not in pickle.dumps(fitted)
-    assert "module_" in vars(fitted)
-    many = np.tile(X, (9, 1))
-    one, two = (len(pickle.dumps(autoencoder().fit(rows))) for rows in (X, many))
-    assert abs(one - two) < 100
-
-
-@quiet
-def test_a_device_that_is_not_there_is_done_without():
-    fitted = autoencoder(device="cpu").fit(X)
-    codes = fitted.transform(X)
-    if not torch.cuda.is_available():
-        np.testing.assert_array_equal(
-            fitted.set_params(device="cuda").transform(X), codes
-        )
-
-
-@pytest.mark.gpu
-@quiet
-def test_a_fit_on_a_gpu_is_a_fit():
-    fitted = autoencoder(device="cuda", max_epochs=50, isometry_penalty=0.1).fit(X)
-    assert next(fitted.module_.parameters()).device.type == "cpu"
-    on_cpu = by_pickle(fitted).set_params(device="cpu")
-    # Products of another order of summation, in TF32 at worst.
-    np.testing.assert_allclose(on_cpu.transform(X), fitted.transform(X), atol=1e-2)
-    same = autoencoder(device="cpu", max_epochs=50, isometry_penalty=0.1).fit(X)
-    assert fitted.score(X) == pytest.approx(same.score(X), abs=0.05)
-
-
-@quiet
-def test_clone_keeps_parameters_only():
-    cloned = clone(autoencoder(hidden=[4, 4]).fit(X))
-    assert cloned.get_params() == autoencoder(hidden=[4, 4]).get_params()
-    with pytest.raises(NotFittedError):
-        cloned.score(X)
-    assert "module_" not in cloned.__getstate__()
-
-
-# --- scikit-learn's tools ----------------------------------------------------------
-
-
-@quiet
-def test_kinds_of_input_agree():
-    fitted = autoencoder().fit(X)
-    frame = pd.DataFrame(X, columns=list("abcdef"))
-    by_name = autoencoder().fit(frame)
-    np.testing.assert_array_equal(by_name.transform(frame), fitted.transform(X))
-    assert by_name.feature_names_in_.tolist() == list("abcdef")
-    with pytest.raises(ValueError, match="feature names should match"):
-        by_name.transform(frame[list("bacdef")])
-    for other in (X.astype(float), X.tolist(), np.asfortranarray(X)):
-        wide = autoencoder().fit(other)
-        # Scaled in float64, and then rounded: some last bits differ.
-        np.testing.assert_allclose(
-            wide.transform(other), fitted.transform(X), atol=1e-4
-        )
-    assert fitted.transform(X).dtype == np.float32
-    read_only = X.copy()
-    read_only.flags.writeable = False
-    assert_same(autoencoder().fit(read_only), fitted)
-
-
-@quiet
-@pytest.mark.parametrize("container", ["pandas", "polars"])
-def test_set_output_names_the_latents(container):
-    pytest.importorskip(container)
-    fitted = autoencoder().fit(X).set_output(transform=container)
-    codes = fitted.transform(X)
-    assert list(codes.columns) == [f"autoencodertransformer{i}" for i in range(3)]
-    np.testing.assert_array_equal(codes.to_numpy(), autoencoder().fit(X).transform(X))
-
-
-@quiet
-def test_a_search_over_a_pipeline_prefers_what_reproduces_more():
-    pipeline = make_pipeline(StandardScaler(), autoencoder(max_epochs=20))
-    grid = {"autoencodertransformer__n_latents": [1, 3]}
-    search = GridSearchCV(pipeline, grid, cv=2, error_score="raise").fit(X)
-    assert search.best_params_ == {"autoencodertransformer__n_latents": 3}
-    assert search.best_estimator_.transform(X).shape == (300, 3)
-    assert by_pickle(search).score(X) == search.score(X)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_folds_in_processes_give_the_same_scores():
-    pipeline = make_pipeline(StandardScaler(), autoencoder(max_epochs=1))
-    grid = {"autoencodertransformer__learning_rate": [1e-3, 1e-2]}
-    serial, parallel = (
-        GridSearchCV(pipeline, grid, cv=2, n_jobs=n).fit(X).cv_results_
-        for n in (None, 2)
-    )
-    name = "mean_test_score"
-    # Workers may run another number of threads.
-    np.testing.assert_allclose(serial[name], parallel[name], rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_the_bare_estimator_passes_the_common_checks():
-    check_estimator(AutoencoderTransformer())
