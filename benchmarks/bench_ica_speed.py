@@ -1,6 +1,9 @@
 """Seconds from raw data to a common gradient: skident, scikit-learn, python-picard.
 
-    python benchmarks/bench_ica_speed.py [--quick | --large]
+    python benchmarks/bench_ica_speed.py [--quick | --large] [--fresh]
+
+Each case is written to ``benchmarks/output`` as it ends, and not run again by a later
+call: stop and go on at will. ``--fresh`` starts anew.
 
 All contenders alternate in one process, on the same float64 data, a new seed each
 round, whitening by the covariance included. The gradient is that of
@@ -14,7 +17,7 @@ import time
 import warnings
 
 import numpy as np
-from _common import Report
+from _common import OUTPUT, Report, Runs
 from scipy.optimize import linear_sum_assignment
 from sklearn.datasets import load_digits
 from sklearn.decomposition import FastICA
@@ -133,7 +136,7 @@ def measure(kind, n_samples, k, n_rounds):
             gradient, loss, _ = ica_gradient(Y)
             quality = np.nan if S is None else correlation(Y, S)
             rows[name].append([seconds, np.abs(gradient).max(), loss, quality])
-    return {name: np.array(values) for name, values in rows.items()}, without
+    return [{name: np.array(v).tolist() for name, v in rows.items()}, without]
 
 
 def floor(n_samples, k):
@@ -208,6 +211,7 @@ def main():
     parser.add_argument(
         "--large", action="store_true", help="the other kinds, 10^6 rows, k = 256"
     )
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     n_rounds = 2 if args.quick else 5
@@ -216,15 +220,20 @@ def main():
     if args.large:
         name, title = f"{name}_large", f"{title}, more data"
     report = Report(name, title)
+    kept = OUTPUT / f"{name}.jsonl"
+    if args.fresh:
+        kept.unlink(missing_ok=True)
+    runs = Runs(None if args.quick else kept)
     threads = max(lib["num_threads"] for lib in threadpool_info())
     report.say(f"BLAS threads: {threads}; medians of {n_rounds} seeds.")
     report.say()
     rows = []
     for case in cases_of(args):
-        found, without = measure(*case, n_rounds)
-        results[case] = found
+        found, without = runs.get(
+            [*case, threads], lambda case=case: measure(*case, n_rounds)
+        )
+        results[case] = found = {name: np.array(v) for name, v in found.items()}
         rows.append(line(*case, found, without))
-        print(*rows[-1], sep=" | ", flush=True)
     report.table(
         [
             "data",
