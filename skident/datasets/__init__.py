@@ -15,6 +15,10 @@ from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
 )
+from skident.datasets._selection_bias import (
+    make_selection_bias,
+    make_selection_bias_semisynthetic,
+)
 from skident.datasets._sentence_encoder import embed_texts, load_minilm
 from skident.datasets._sparse_dictionary import make_sparse_dictionary
 from skident.datasets._square_images import make_square_images
@@ -37,6 +41,8 @@ __all__ = [
     "make_multi_env_scm",
     "make_near_isometric_sources",
     "make_perturbed_representations",
+    "make_selection_bias",
+    "make_selection_bias_semisynthetic",
     "make_sparse_dictionary",
     "make_square_images",
 ]
