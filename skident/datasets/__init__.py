@@ -10,11 +10,13 @@ from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
 from skident.datasets._multi_env_scm import make_multi_env_scm
+from skident.datasets._ppci_shortcut import make_ppci_shortcut
 from skident.datasets._published_graphs import load_published_graph
 from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
 )
+from skident.datasets._sample_selection import make_sample_selection
 from skident.datasets._selection_bias import (
     make_selection_bias,
     make_selection_bias_semisynthetic,
@@ -41,6 +43,8 @@ __all__ = [
     "make_multi_env_scm",
     "make_near_isometric_sources",
     "make_perturbed_representations",
+    "make_ppci_shortcut",
+    "make_sample_selection",
     "make_selection_bias",
     "make_selection_bias_semisynthetic",
     "make_sparse_dictionary",
