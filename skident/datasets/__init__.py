@@ -5,10 +5,12 @@ from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._big_five import load_big_five
+from skident.datasets._causal_digits import make_causal_digits
 from skident.datasets._fashion_mnist import load_fashion_mnist
 from skident.datasets._images import load_image_patches
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
+from skident.datasets._mnist_digits import load_mnist_digits
 from skident.datasets._multi_env_scm import make_multi_env_scm
 from skident.datasets._ppci_shortcut import make_ppci_shortcut
 from skident.datasets._published_graphs import load_published_graph
@@ -34,11 +36,13 @@ __all__ = [
     "load_fashion_mnist",
     "load_image_patches",
     "load_minilm",
+    "load_mnist_digits",
     "load_published_graph",
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
     "make_batch_effect_embeddings",
+    "make_causal_digits",
     "make_latent_shift",
     "make_multi_env_scm",
     "make_near_isometric_sources",
