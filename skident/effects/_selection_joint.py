@@ -501,7 +501,9 @@ def fit_joint(
         )
 
     search = _Search(likelihood, lambda m: _starts(m, kept, n_starts), weight)
-    first, limits = _first_degrees(U, law.linear_start(z), t, weight, degree, max_degree)
+    first, limits = _first_degrees(
+        U, law.linear_start(z), t, weight, degree, max_degree
+    )
     densities = [x_density] if x_density != "bic" else [0, 1, 2]
     if conditional:
         densities = [0]
