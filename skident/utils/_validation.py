@@ -7,6 +7,7 @@ meaning, and what is missing is refused rather than read as a label.
 
 import numpy as np
 
+from skident.utils._labels import distinct
 from skident.utils._sklearn import _num_samples
 
 
@@ -289,7 +290,7 @@ def _encode(name, values, X):
     elif values.dtype.kind in "fcmM" and (values != values).any():
         _refuse(name, "must have a label in every row", "missing ones", X)
     try:
-        labels, codes = np.unique(values, return_inverse=True)
+        labels, codes = distinct(values)
     except TypeError:
         types = sorted({type(value).__name__ for value in values})
         wanted = "must be labels of one type that can be sorted"
