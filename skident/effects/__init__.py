@@ -1,3 +1,5 @@
 """Effects of a treatment, with what the data can and cannot say about them."""
 
-__all__ = []
+from skident.effects._expectile_bounds import selection_bounds
+
+__all__ = ["selection_bounds"]
