@@ -22,6 +22,7 @@ SIDE_INPUTS = {
     "treatment": lambda n: np.arange(n) // 2 % 2,
     "instruments": lambda n: (np.arange(n) % 3 + 0.0).reshape(-1, 1),
     "selected": lambda n: np.arange(n) % 3 > 0,
+    "selection_prob": lambda n: 0.25 + np.arange(n) % 3 / 4,
     "settings": lambda n: (np.arange(n) % 2).reshape(-1, 1),
     "trajectories": lambda n: 2 * np.arange(n) // max(1, n),
     "times": lambda n: np.arange(n) + 0.0,

@@ -68,6 +68,8 @@ class FromColumns(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
         Columns with the instruments.
     selected : str or None, default=None
         Column that says which rows were selected into the sample.
+    selection_prob : str or None, default=None
+        Column with the probability with which each row was selected.
     settings : str, list of str or None, default=None
         Columns with the discrete settings of the experiment.
     trajectories : str or None, default=None
@@ -127,6 +129,7 @@ class FromColumns(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
         "treatment": [str, list, None],
         "instruments": [str, list, None],
         "selected": [str, None],
+        "selection_prob": [str, None],
         "settings": [str, list, None],
         "trajectories": [str, None],
         "times": [str, None],
@@ -141,6 +144,7 @@ class FromColumns(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
         treatment=None,
         instruments=None,
         selected=None,
+        selection_prob=None,
         settings=None,
         trajectories=None,
         times=None,
@@ -151,6 +155,7 @@ class FromColumns(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
         self.treatment = treatment
         self.instruments = instruments
         self.selected = selected
+        self.selection_prob = selection_prob
         self.settings = settings
         self.trajectories = trajectories
         self.times = times

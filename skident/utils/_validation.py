@@ -149,6 +149,38 @@ def check_selected(selected, X) -> np.ndarray:
     return values.astype(bool)
 
 
+def check_selection_prob(selection_prob, X, *, selected=None) -> np.ndarray:
+    """Check the probability with which each selected row was selected.
+
+    Parameters
+    ----------
+    selection_prob : array-like of shape (n_samples,)
+        Numbers in (0, 1]; anything where a row was not selected.
+    X : array-like of shape (n_samples, n_features)
+    selected : ndarray of bool of shape (n_samples,), default=None
+        As :func:`check_selected` returns it; None for all rows.
+
+    Returns
+    -------
+    selection_prob : ndarray of float64 of shape (n_samples,)
+        1 where a row was not selected.
+
+    Raises
+    ------
+    ValueError
+        If the shape is wrong, or an entry of a selected row is not in (0, 1].
+    """
+    values = np.asarray(selection_prob)
+    if selected is not None and values.shape == selected.shape:
+        values = values.copy()
+        values[~selected] = 1
+    values = _as_float("selection_prob", values, X, "(n_samples,)")
+    outside = values[(values <= 0) | (values > 1)]
+    if outside.size:
+        _refuse("selection_prob", "must lie in (0, 1]", f"{outside[0]:g}", X)
+    return values
+
+
 def check_times(times, X, *, trajectories=None) -> np.ndarray:
     """Check the time at which each row was observed.
 

@@ -7,6 +7,7 @@ from skident.utils._validation import (
     check_instruments,
     check_sample_weight,
     check_selected,
+    check_selection_prob,
     check_settings,
     check_times,
     check_trajectories,
@@ -124,6 +125,20 @@ def test_selected_is_boolean():
         check_selected([1, 0, 1, -1], X)
 
 
+def test_selection_probabilities_are_probabilities_where_rows_were_selected():
+    given = [0.5, 1, 0.25, 1e-9]
+    np.testing.assert_array_equal(check_selection_prob(given, X), given)
+    selected = np.array([True, True, False, True])
+    found = check_selection_prob([0.5, 1, np.nan, 1], X, selected=selected)
+    np.testing.assert_array_equal(found, [0.5, 1, 1, 1])
+    with pytest.raises(
+        ValueError, match=r"selection_prob must lie in \(0, 1\], got 0;"
+    ):
+        check_selection_prob([0.5, 1, 0, 1], X)
+    with pytest.raises(ValueError, match=r"\(0, 1\], got 1.5; n_samples = 4"):
+        check_selection_prob([0.5, 1.5, 1, 1], X, selected=selected)
+
+
 def test_times_are_distinct_within_a_trajectory():
     np.testing.assert_array_equal(check_times([3, 1, 2, 0], X), [3, 1, 2, 0])
     with pytest.raises(ValueError, match="distinct within a trajectory, got 1 twice"):
@@ -151,6 +166,7 @@ NUMBER_CHECKERS = [
     (check_treatment, "treatment", 2),
     (check_instruments, "instruments", 2),
     (check_selected, "selected", 1),
+    (check_selection_prob, "selection_prob", 1),
     (check_times, "times", 1),
     (check_sample_weight, "sample_weight", 1),
 ]
