@@ -28,7 +28,8 @@ class EffectEstimate:
     Examples
     --------
     >>> from skident.effects import aipw_ate
-    >>> found = aipw_ate([1.0, 2.0, 4.0, 5.0], [0, 0, 1, 1])
+    >>> y, treatment = [1.0, 2.0, 4.0, 5.0], [0, 0, 1, 1]
+    >>> found = aipw_ate(y, treatment, method="difference")
     >>> found
     EffectEstimate(effect=3, stderr=0.7071, 95% interval=[1.614, 4.386], n_units=4)
     >>> round(found.pvalue, 6)

@@ -228,12 +228,12 @@ def _weighted_effect(
     if selection_prob is not None:
         prior = 1.0 if sample_weight is None else sample_weight
         weight = _unless_equal(prior / selection_prob)
-    makers = [(weight, "in the population")]
+    makers = [(weight, " in the population")]
     if weight is not selected:
-        makers.append((selected, "among the selected"))
+        makers.append((selected, " among the selected"))
     wanted = []
     for weights, where in makers:
-        wanted += _outcomes(outcome_learner, y, arms, weights, where)
+        wanted += outcome_nuisances(outcome_learner, y, arms, weights, where)
         wanted.append(_treatment(propensity_learner, treatment, None, weights, where))
     found = fit_nuisances(X, wanted, folds, n_jobs=n_jobs, random_state=rng)
 
@@ -310,10 +310,12 @@ def mar_effect(
         n_folds, treatment + 2 * selected, rng, order=row_order(X, seen, selected)
     )
     weight = _unless_equal(sample_weight)
-    where = "among the selected"
+    where = " among the selected"
     wanted = [
-        *_outcomes(outcome_learner, y, [arm & selected for arm in arms], weight, where),
-        _treatment(propensity_learner, treatment, None, weight, "in the population"),
+        *outcome_nuisances(
+            outcome_learner, y, [arm & selected for arm in arms], weight, where
+        ),
+        _treatment(propensity_learner, treatment, None, weight, " in the population"),
     ]
     chooser = _or_default(selection_learner, default_classifier)
     wanted += [
@@ -416,9 +418,9 @@ def reference_effect(
     weight = _unless_equal(sample_weight)
     prior = np.ones(n) if weight is None else weight
     padded = None if weight is None else np.append(weight, np.ones(m))
-    where = "among the selected"
+    where = " among the selected"
     wanted = [
-        *_outcomes(outcome_learner, outcome, arms, padded, where),
+        *outcome_nuisances(outcome_learner, outcome, arms, padded, where),
         _treatment(propensity_learner, arm, here, padded, where),
         Nuisance(
             "the reference",
@@ -491,8 +493,8 @@ def _or_default(learner, default):
     return default() if learner is None else learner
 
 
-def _outcomes(learner, y, arms, weight, where):
-    """One nuisance an arm."""
+def outcome_nuisances(learner, y, arms, weight, where=""):
+    """One nuisance an arm: expected outcomes, of a classifier's class 1."""
     learner = _or_default(learner, default_outcome)
     proba = is_classifier(learner)
     if proba:
@@ -504,14 +506,14 @@ def _outcomes(learner, y, arms, weight, where):
                 f"{other[0]:g}; n_samples = {len(y)}."
             )
     return [
-        Nuisance(f"the outcome of arm {t} {where}", learner, y, arms[t], weight, proba)
+        Nuisance(f"the outcome of arm {t}{where}", learner, y, arms[t], weight, proba)
         for t in (0, 1)
     ]
 
 
 def _treatment(learner, treatment, rows, weight, where):
     learner = _or_default(learner, default_classifier)
-    name = f"the treatment {where}"
+    name = f"the treatment{where}"
     return Nuisance(name, learner, treatment, rows, weight, proba=True)
 
 
