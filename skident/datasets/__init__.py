@@ -7,7 +7,9 @@ from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._big_five import load_big_five
 from skident.datasets._causal_digits import make_causal_digits
 from skident.datasets._fashion_mnist import load_fashion_mnist
+from skident.datasets._health_tables import load_nhefs, load_rand_hie
 from skident.datasets._images import load_image_patches
+from skident.datasets._labour_tables import load_lalonde, load_mroz87
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
 from skident.datasets._mnist_digits import load_mnist_digits
@@ -35,9 +37,13 @@ __all__ = [
     "load_big_five",
     "load_fashion_mnist",
     "load_image_patches",
+    "load_lalonde",
     "load_minilm",
     "load_mnist_digits",
+    "load_mroz87",
+    "load_nhefs",
     "load_published_graph",
+    "load_rand_hie",
     "load_smollm2",
     "load_tweets",
     "make_ambiguous_dictionary",
