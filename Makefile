@@ -145,6 +145,8 @@ bench_sae_variants.py small --scale 0.3
 bench_sae_variants.py medium
 bench_language_model.py --write
 bench_ica_speed.py
+bench_ica_speed.py --large
+bench_ica_memory.py
 bench_autoencoder_ica.py
 bench_disentanglement.py
 bench_shifted_nodes.py

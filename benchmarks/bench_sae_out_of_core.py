@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from _common import Report
+from _memory import memory, watched
 from skorch.callbacks import Callback
 
 from skident.datasets import make_sparse_dictionary
@@ -80,17 +80,6 @@ def write_rows(path, n_bytes):
     return n_rows, time.perf_counter() - start
 
 
-def memory(pid):
-    """(own, mapped) bytes resident in a process; own is anonymous and shared."""
-    fields = {}
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("RssAnon", "RssShmem", "RssFile"):
-            fields[name] = int(value.split()[0]) * 1024
-    own = fields.get("RssAnon", 0) + fields.get("RssShmem", 0)
-    return own, fields.get("RssFile", 0)
-
-
 def child(path, n_rows, in_memory):
     """Fit one epoch and print its figures: what runs in a process of its own."""
     warnings.simplefilter("ignore")
@@ -117,23 +106,9 @@ def child(path, n_rows, in_memory):
 
 def run(path, n_rows, in_memory=False):
     """Run :func:`child` in a new process; its figures with the peaks of its memory."""
-    command = [sys.executable, __file__, "--child", str(path), "--rows", str(n_rows)]
-    command += ["--in-memory"] if in_memory else []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    own = mapped = 0
-    while process.poll() is None:
-        try:
-            now = memory(process.pid)
-        except (FileNotFoundError, ProcessLookupError):
-            break
-        own, mapped = max(own, now[0]), max(mapped, now[1])
-        time.sleep(0.02)
-    output, _ = process.communicate()
-    if process.returncode:
-        raise RuntimeError(f"The fit ended with status {process.returncode}.")
-    figures = json.loads(output.splitlines()[-1])
-    rate = n_rows / figures["loop"]
-    return figures | {"own": own, "mapped": mapped, "rate": rate}
+    flags = ["--in-memory"] if in_memory else []
+    figures = watched(__file__, "--child", path, "--rows", n_rows, *flags)
+    return figures | {"rate": n_rows / figures["loop"]}
 
 
 def largest_difference(directory, n_bytes):
