@@ -30,7 +30,15 @@ _LOG2_SOBOL = 12
 _TILT = 0.1
 _LEAST_CONDITION = 1e-8
 _DETECT = 0.05
-_START_SLOPES = (1.0, -1.0, 3.0, -3.0, 0.3, -0.3)
+# Slopes of selection to start from: per spread of the noise or of the outcome, and the
+# quantile of the selected outcomes, from the side that is selected against, where the
+# chance is even. Rows of small chance are few: even chances are found far out.
+_START_SLOPES = (
+    ("noise", 1.0, 0.05),
+    ("outcome", 1.0, 0.05),
+    ("noise", 3.0, 0.25),
+    ("outcome", 0.3, 0.25),
+)
 # Log-likelihood a step may still be expected to bring when the search stops.
 _COARSE, _FINE = 1e-4, 1e-14
 _N_CHECKED = 2000
@@ -431,7 +439,7 @@ def fit_joint(
     n_quad : int, default=32
         Nodes over the outcome.
     n_starts : int, default=4
-        Slopes of selection to start from, besides none.
+        Slopes of selection to start from, besides none; at most 8.
     sample_weight : ndarray of shape (n,) or None, default=None
     rng : int, numpy.random.Generator or None, default=None
         Shifts the points of the integral over three covariates or more.
@@ -448,7 +456,7 @@ def fit_joint(
     """
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)
     t = np.asarray(treatment).astype(int)
-    n, d = X.shape
+    n = len(X)
     weight = np.ones(n) if sample_weight is None else sample_weight * n
     weight = weight / weight.sum() * n
     sizes = np.bincount(t[weight > 0], minlength=2)
@@ -530,7 +538,7 @@ def fit_joint(
         )
         statistic = max(2.0 * (full[2] - flat[2]), 0.0)
         df = full[0].n_params - flat[0].n_params
-        ratio = statistic, float(stats.chi2.sf(statistic, df))
+        ratio = float(statistic), float(stats.chi2.sf(statistic, df))
         detected = ratio[1] < _DETECT
         if not detected:
             depends_on = without
@@ -617,14 +625,22 @@ def _starts(model, kept, n_starts):
 
 
 def _with_slopes(parts, model, n_starts):
-    """Parts with slopes of selection on the outcome, half of the rows' chances even."""
-    sd = np.sqrt(np.average((model.y - model.y.mean()) ** 2, weights=model.weight))
-    for slope in _START_SLOPES[:n_starts]:
-        slope = slope / (sd if sd > 0 else 1.0)
-        centre = np.average(model.y, weights=model.weight)
-        start = parts.get("g", np.zeros(1)).copy()
-        start[:1] -= slope * centre
-        yield {**parts, "g": start, "gy": np.array([slope])}
+    """Parts with slopes of selection on the outcome, of both signs."""
+    p = model.parts(model.join(**parts))
+    away = np.empty_like(model.y)
+    for arm in (0, 1):
+        rows = model.rows[arm]
+        eta = model.basis[arm] @ p[f"b{arm}"]
+        away[rows] = model.y[rows] - model.family.mean(eta, p[f"s{arm}"])[0]
+    spreads = {"noise": np.median(np.abs(away)) / 0.6745, "outcome": model.y.std()}
+    slopes = [
+        (sign * slope / max(spreads[unit], 1e-6), level if sign > 0 else 1.0 - level)
+        for unit, slope, level in _START_SLOPES
+        for sign in (1.0, -1.0)
+    ]
+    for slope, level in slopes[:n_starts]:
+        constant = -slope * np.quantile(model.y, level)
+        yield {**parts, "g": np.array([constant]), "gy": np.array([slope])}
 
 
 def _sloped(model, flat, n_starts):
