@@ -3,6 +3,7 @@
 from skident.inspection._component_energy_display import ComponentEnergyDisplay
 from skident.inspection._component_match_display import ComponentMatchDisplay
 from skident.inspection._dictionary_display import DictionaryDisplay
+from skident.inspection._effect_display import EffectDisplay
 from skident.inspection._graph_display import GraphDisplay
 from skident.inspection._shift_display import ShiftDisplay
 from skident.inspection._stability_display import StabilityDisplay
@@ -11,6 +12,7 @@ __all__ = [
     "ComponentEnergyDisplay",
     "ComponentMatchDisplay",
     "DictionaryDisplay",
+    "EffectDisplay",
     "GraphDisplay",
     "ShiftDisplay",
     "StabilityDisplay",
