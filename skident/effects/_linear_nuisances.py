@@ -126,7 +126,6 @@ def ridge_by_fold(blocks, strata, y, weight=None):
     """
     size = blocks.Z.shape[1]
     moments = np.zeros((blocks.n_folds, size + 1, size + 1))
-    counts = np.zeros(blocks.n_folds)
     taken = list(strata)
     rows_of = [blocks.order[rows] for _, rows in blocks.chunks(taken)]
     total = sum(len(rows) for rows in rows_of)
@@ -139,21 +138,16 @@ def ridge_by_fold(blocks, strata, y, weight=None):
         part[:, -1] = y[original] - centre
         if weight is not None:
             part *= np.sqrt(weight[original])[:, None]
-            counts[fold] += np.count_nonzero(weight[original])
-        else:
-            counts[fold] += len(original)
         moments[fold] += part.T @ part
     coefs = np.empty((blocks.n_folds + 1, size))
     for fold in range(blocks.n_folds + 1):
         left_out = fold if fold < blocks.n_folds else -1
-        coefs[fold] = _ridge(
-            blocks.without(moments, left_out), blocks.without(counts, left_out)
-        )
+        coefs[fold] = _ridge(blocks.without(moments, left_out))
     coefs[:, -1] += centre
     return coefs
 
 
-def _ridge(moments, n_rows):
+def _ridge(moments):
     """Ridge slopes and intercept from the moments of (columns, 1, y)."""
     total = moments[-2, -2]
     mean, square = moments[-2] / total, moments / total
@@ -168,10 +162,12 @@ def _ridge(moments, n_rows):
     shrunk = 1 / (roots + _PENALTIES[:, None])
     # |y - Xb|^2 = |y|^2 - 2 b'X'y + b'X'X b for the slopes b = along * shrunk.
     explained = (along**2 * shrunk * (2 - roots * shrunk)).sum(axis=1)
-    error = np.maximum(covariance[-1, -1] - explained, 0)
-    free = 1 - (1 + (roots * shrunk).sum(axis=1)) / n_rows
-    with np.errstate(divide="ignore", invalid="ignore"):
-        criterion = np.where(free > 0, error / free**2, np.inf)
+    # Below this it is rounding, which must not choose where nearly no freedom is left.
+    rounding = 1e-14 * covariance[-1, -1]
+    error = np.maximum(covariance[-1, -1] - explained, rounding)
+    free = 1 - (1 + (roots * shrunk).sum(axis=1)) / total
+    criterion = np.full(len(_PENALTIES), np.inf)
+    np.divide(error, free**2, out=criterion, where=free > 0)
     slopes = axes @ (along * shrunk[np.argmin(criterion)]) / scale
     return np.append(slopes, mean[-1] - slopes @ mean[:-2])
 
@@ -185,10 +181,10 @@ def _spread(variance):
 def logistic_by_fold(blocks, strata, y, weight=None):
     """Logistic regressions on all folds but one, and on all.
 
-    The sum of the rows' losses, their weights brought to mean 1, has half the squared
-    norm of the standardised slopes added, so that slopes stay finite where the classes
-    can be told apart without error. Where the rows of a fit are all of one class, that
-    class has probability 1.
+    The weighted sum of the rows' losses has half the squared norm of the slopes of
+    standardised columns added, as in scikit-learn's at ``C=1``, so that slopes stay
+    finite where the classes can be told apart without error. Where the rows of a fit
+    are all of one class, that class has probability 1.
 
     Parameters and returns are those of :func:`ridge_by_fold`, with ``y`` in {0, 1} and
     coefficients of log odds.
@@ -240,7 +236,6 @@ class _Logistic:
         n_folds, size = blocks.n_folds, blocks.Z.shape[1]
         sums = np.zeros((2, n_folds, size))
         mass = np.zeros((n_folds, 2))
-        counts = np.zeros(n_folds)
         self.parts = []
         for fold, rows in blocks.chunks(strata):
             original = blocks.order[rows]
@@ -250,7 +245,6 @@ class _Logistic:
             sums[0, fold] += w @ blocks.Z[rows]
             sums[1, fold] += np.einsum("i,ij,ij->j", w, blocks.Z[rows], blocks.Z[rows])
             mass[fold] += w.sum() - w @ target, w @ target
-            counts[fold] += np.count_nonzero(w)
         self.mass = [blocks.without(mass, k) for k in [*range(n_folds), -1]]
         self.total = [part.sum() for part in self.mass]
         # Of slopes of columns standardised by the fit's own rows, in units of ours.
@@ -262,8 +256,7 @@ class _Logistic:
                 continue
             mean, square = (blocks.without(part, left_out) / total for part in sums)
             scale, _ = _spread((square - mean**2)[:-1])
-            weight_of_a_row = total / blocks.without(counts, left_out)
-            self.penalties[k, :-1] = weight_of_a_row * scale**2
+            self.penalties[k, :-1] = scale**2
 
     def single_class(self, fold):
         """The class of all rows that fit ``fold`` trains on, or None."""
@@ -437,5 +430,5 @@ def _whole(X, sample_weight):
     """Blocks of one fold and stratum, and checked weights or None."""
     nowhere = np.zeros(len(X), dtype=int)
     if sample_weight is not None:
-        sample_weight = check_sample_weight(sample_weight, X)
+        sample_weight = check_sample_weight(np.asarray(sample_weight), X)
     return FoldBlocks(X, nowhere, nowhere), sample_weight
