@@ -1,6 +1,7 @@
 """The one file that imports private scikit-learn; the rest imports from here."""
 
 from sklearn.base import _fit_context
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
     Hidden,
@@ -40,6 +41,7 @@ __all__ = [
     "_get_feature_names",
     "_is_fitted",
     "_num_samples",
+    "_safe_indexing",
     "check_is_fitted",
     "validate_data",
     "validate_parameter_constraints",
