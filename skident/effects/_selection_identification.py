@@ -15,6 +15,7 @@ _PAPER = "Qiu et al. 2026"
 UNCONFOUNDED = "the outcomes Y(t) do not depend on T given X, in the population"
 NO_OUTCOME = "selection does not depend on Y given X and T"
 OVERLAP = "both treatments occur at every X"
+OVERLAP_SELECTED = "both treatments occur at every X among the selected"
 POSITIVE = "every row of the population could have been selected"
 
 
@@ -215,7 +216,7 @@ def _identify_named(facts):
                 paper_result=f"{_PAPER}, after Proposition 3.5",
             )
         return _joint(facts)
-    if facts.on_outcome and facts.family in ("laplace", "mixture"):
+    if facts.on_outcome and facts.family not in (None, *_TAIL_FAMILIES):
         return _refused(facts)
     return _limit_only(facts, named=True)
 
@@ -282,7 +283,7 @@ def _reference(facts):
         (
             UNCONFOUNDED,
             NO_OUTCOME,
-            "both treatments occur at every X among the selected",
+            OVERLAP_SELECTED,
             "x_reference is a sample of the population's covariates",
         ),
         f"{_PAPER}, Corollary 3.10 (back-door with external data)",
@@ -408,12 +409,13 @@ def _refused(facts):
             "rows. Declare selection_form where it is known.",
             paper_result="a counterexample to a point under a free form",
         )
-    if facts.family == "mixture":
+    if facts.family is not None and facts.family not in _TAIL_FAMILIES:
         return refuse(
             facts,
-            "free_form_mixture",
-            "A selection of free form is not told from a mixture of scales.",
-            paper_result=f"{_PAPER}, Theorem 3.1",
+            "free_form_family",
+            f"A selection of free form is told from outcomes of the families "
+            f"{', '.join(_TAIL_FAMILIES)} at best, not from those of {facts.family!r}.",
+            paper_result=f"{_PAPER}, Proposition 3.5",
         )
     if facts.family is not None:
         return refuse(

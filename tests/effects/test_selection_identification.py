@@ -91,7 +91,7 @@ TABLE = [
     ),
     (
         {"form": "free", "family": "mixture", "floor": True},
-        ("partial", "bounds", "free_form_mixture", "selection"),
+        ("partial", "bounds", "free_form_family", "selection"),
     ),
     ({"floor": True}, ("partial", "bounds", "free_form", "selection")),
     # The range of the outcome and the selected share.
@@ -275,7 +275,7 @@ def test_reasons_are_as_distinct_as_codes():
         "nothing_declared",
         "free_form",
         "free_form_laplace",
-        "free_form_mixture",
+        "free_form_family",
         "free_form_has_no_likelihood",
         "floor_not_declared",
         "family_not_declared",
