@@ -8,10 +8,12 @@ import numpy as np
 from joblib import Parallel, delayed
 from scipy.optimize import brentq
 from scipy.special import ndtr
-from sklearn.base import clone
+from sklearn import config_context
+from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_consistent_length, check_random_state
 
+from skident.effects._nuisances import weight_keyword
 from skident.effects._polynomials import Box, choose_degree, design
 from skident.utils._validation import check_sample_weight, check_treatment
 
@@ -354,20 +356,26 @@ def _fit_basis(Z, y, weight, at, ratio, upper, degree):
 
 
 def _fit_learner(Z, y, weight, at, ratio, upper, learner):
+    keyword, proba = weight_keyword(learner), is_classifier(learner)
+
+    def predict(model, rows):
+        values = model.predict_proba(rows)[:, 1] if proba else model.predict(rows)
+        return np.asarray(values, dtype=np.float64)
+
     asymmetric = np.ones(len(y))
     for _ in range(MAX_ITER):
-        model = clone(learner).fit(Z, y, sample_weight=weight * asymmetric)
+        # With routing on, pipelines would ask for a request first.
+        with config_context(enable_metadata_routing=False):
+            model = clone(learner).fit(Z, y, **{keyword: weight * asymmetric})
         if ratio == 1:
             break
-        previous, asymmetric = (
-            asymmetric,
-            _asymmetry(y - model.predict(Z), ratio, upper),
-        )
+        previous = asymmetric
+        asymmetric = _asymmetry(y - predict(model, Z), ratio, upper)
         if np.array_equal(previous, asymmetric):
             break
     # No warning: a learner with randomness or steps never settles, and averages of
     # its predictions move within its own noise.
-    return _Side(np.asarray(model.predict(at), dtype=np.float64))
+    return _Side(predict(model, at))
 
 
 def _asymmetry(residual, ratio, upper):
