@@ -117,8 +117,8 @@ default=None
         its size. None is 8 for 28 pixels, in proportion: 2 for 8. (The authors' code
         has 8 for randomised draws and 4 for others.)
     noise : float, default=0.0
-        Standard deviation of normal noise on each channel of each pixel, in units of
-        full intensity; results are clipped.
+        Standard deviation of normal noise on each pixel of the grey digit, before it is
+        coloured, in units of full intensity; results are clipped.
     n_frames : int, default=1
         Consecutive pictures that belong to one unit, such as a video: they share
         settings, not outcomes.
@@ -360,14 +360,14 @@ def _colour(pool, index, *, shrunk, green, white, pad, noise, rng):
         small = shrunk[part]
         # Background pixels are 0, so padding is left to the matrices.
         grey[small] = np.rint(rows @ grey[small].astype(np.float64) @ columns.T)
+        if noise:
+            noisy = grey + 255 * noise * rng.standard_normal(grey.shape)
+            grey = np.rint(np.clip(noisy, 0, 255)).astype(np.uint8)
         # A white pen is written into all channels, a black one out of the background.
         chunk = np.where(white[part, None, None, None], grey[:, None], np.uint8(0))
         chunk = np.repeat(chunk, 3, axis=1)
         background = np.where(white[part, None, None], np.uint8(255), 255 - grey)
         chunk[np.arange(len(grey)), green[part].astype(np.int64)] = background
-        if noise:
-            noisy = chunk + 255 * noise * rng.standard_normal(chunk.shape)
-            chunk = np.rint(np.clip(noisy, 0, 255))
         pictures[part] = chunk
     return pictures
 

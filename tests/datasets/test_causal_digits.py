@@ -205,16 +205,23 @@ def test_noise_has_its_size():
             images=(grey, np.arange(10)),
             disjoint=False,
             noise=sigma,
+            p_u=0.0,
             random_state=0,
         )
         for sigma in (0.0, 0.1)
     )
     np.testing.assert_array_equal(quiet.y, noisy.y)
-    middle = quiet.images == 128
-    drawn = noisy.images[middle].astype(float) - 128
+    white = quiet.treatment == 1
+    drawn = noisy.images[white, 2].astype(float) - 128
     # Five standard deviations from the ends, so that nothing is clipped.
     assert abs(drawn.std() - 25.5) < 4.5 * 25.5 / np.sqrt(2 * drawn.size)
-    assert noisy.images[quiet.images == 255].mean() < 255
+    assert abs(drawn.mean()) < 4.5 * 25.5 / np.sqrt(drawn.size)
+    # The digit has it, whatever colours it: the background of a white pen has none.
+    background = 1 - quiet.settings[white, 0]
+    np.testing.assert_array_equal(
+        noisy.images[white, background], noisy.images[white, 2]
+    )
+    assert (noisy.images[white, 1 - background] == 255).all()
 
 
 def test_frames_of_one_unit_share_its_settings():
