@@ -13,7 +13,7 @@ from skident.discovery._leaf_order import leaf_order
 from skident.discovery._mechanisms import fit_mechanisms
 from skident.discovery._scores import score_differences
 from skident.discovery._triangular import abduct, sample
-from skident.discovery._two_env_report import Evidence, make_report
+from skident.discovery._two_env_report import BLUR, Evidence, make_report
 from skident.utils import iterate
 from skident.utils._sklearn import validate_data
 from skident.utils._validation import check_environments
@@ -92,6 +92,7 @@ def fit_model(est, X, y, environments, watched):
             noises=noises,
             noise_scales=est.noise_scales_,
             p_values=est.sink_p_values_,
+            blur=0.0 if _is(est.score_estimator, "gaussian") else BLUR,
             fewest_rows=max(_LEAST_ROWS, _ROWS_A_NODE * X.shape[1]),
             notes=[*found.notes, *notes],
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from skident.discovery._causal_order import CausalOrder
 from skident.discovery._scores import covariance_of, is_singular
@@ -18,6 +18,10 @@ SEEN = 3.0
 NEGLIGIBLE = 0.1
 # Share of the edges whose direction may stay open (a convention).
 MAX_OPEN = 0.25
+# Scores that are learnt from rows blur ratios, of which standard errors know nothing.
+# Between noises whose coefficients lie on lines closer than this, in degrees, 64 % of
+# the edges had the right direction, of others 96 % (230 edges, 46 models, 600 rows).
+BLUR = 10.0
 # Standard deviations of rows that were not rescaled one environment at a time differ
 # by about 1 / sqrt(n); those of rows that were, by rounding.
 SAME_SCALE = 1e-5
@@ -45,6 +49,9 @@ class Evidence:
     noise_scales : ndarray of shape (E + 1, d) or None
     p_values : ndarray of shape (d - 1,) or None
         Of the sinks.
+    blur : float
+        Angle in degrees below which the route does not tell two ratios apart, be they
+        as well known as they may.
     fewest_rows : int
         Rows of each environment that are wanted.
     notes : list of str
@@ -59,6 +66,7 @@ class Evidence:
     noises: list | None
     noise_scales: np.ndarray | None
     p_values: np.ndarray | None
+    blur: float
     fewest_rows: int
     notes: list
 
@@ -94,6 +102,12 @@ def make_report(fit):
             sum(map(_singular, fit.blocks)),
             0,
         ),
+        Assumption.at_most(
+            "every column is continuous",
+            "largest share of an environment's rows that repeat one value",
+            max(map(_repeats, fit.blocks)),
+            NEGLIGIBLE,
+        ),
     ]
     if K > 1:
         assumptions += [_one_scale(fit), *_rescaled(fit, gaps)]
@@ -120,6 +134,11 @@ def _singular(block):
     spread = block.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
     return is_singular(covariance_of(block / spread))
+
+
+def _repeats(block):
+    counts = (np.unique(column, return_counts=True)[1].max() for column in block.T)
+    return float((max(counts) - 1) / len(block))
 
 
 # --- noises that are rescaled --------------------------------------------------------
@@ -173,7 +192,10 @@ def ratio_gaps(fit):
     )
     variances /= np.where(lengths > 0, lengths, np.nan) ** 2
     cosines = np.clip(np.abs(units @ units.T), 0.0, 1.0)
-    gaps = np.arccos(cosines) / np.sqrt(variances[:, None] + variances)
+    # Of two rows the fourth moment has no spread.
+    errors = np.sqrt(np.maximum(variances[:, None] + variances, 0.0))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        gaps = np.arccos(cosines) / errors
     # No coefficient at all has every ratio.
     gaps = np.nan_to_num(gaps, nan=0.0, posinf=np.inf)
     np.fill_diagonal(gaps, np.nan)
@@ -202,9 +224,20 @@ def _rescaled(fit, gaps):
         return [*found, Assumption(ratios, "takes two auxiliary environments")]
     if len(tails) == 0:
         return [*found, Assumption(ratios, "the graph has no edge")]
-    share = float((gaps[tails, heads] < SEEN).mean())
-    test = f"share of edges whose two ratios differ by less than {SEEN:g} standard "
-    return [*found, Assumption.at_most(ratios, test + "errors", share, MAX_OPEN)]
+    close = gaps[tails, heads] < SEEN
+    test = f"share of edges whose ratios differ by less than {SEEN:g} standard errors"
+    if fit.blur > 0:
+        close |= ratio_angles(fit.noise_scales)[tails, heads] < fit.blur
+        test += f", or by less than the {fit.blur:g} degrees that scores blur"
+    return [*found, Assumption.at_most(ratios, test, float(close.mean()), MAX_OPEN)]
+
+
+def ratio_angles(noise_scales):
+    """Angles (d, d) between the lines of two noises' coefficients, in degrees."""
+    C = 1.0 - noise_scales[1:].T ** -2.0
+    lengths = np.linalg.norm(C, axis=1, keepdims=True)
+    C = C / np.where(lengths > 0, lengths, 1.0)
+    return np.degrees(np.arccos(np.clip(np.abs(C @ C.T), 0.0, 1.0)))
 
 
 def _only_rescaled(fit):
@@ -213,45 +246,80 @@ def _only_rescaled(fit):
     if fit.noises is None:
         why = "takes mechanisms: mechanism=None"
         return [Assumption(shape, why), Assumption(centre, why)]
-    base = fit.noises[0]
+    base, middles, unit = _centred(fit.noises[0])
     distance, bound, move, most = 0.0, np.inf, 0.0, np.inf
-    n_tests = (len(fit.noises) - 1) * base.shape[1]
+    n, n_tests = len(base), (len(fit.noises) - 1) * base.shape[1]
     z = stats.norm.isf(LEVEL / (2 * n_tests))
-    for scales, noises in zip(fit.noise_scales[1:], fit.noises[1:], strict=True):
-        units = noises / scales
-        few = len(base) * len(noises) / (len(base) + len(noises))
-        # Kolmogorov's law for two samples; scales are estimated, so that it is an
-        # upper bound.
-        critical = stats.kstwobign.isf(LEVEL / n_tests) / np.sqrt(few)
+    for noises in fit.noises[1:]:
+        units, medians, spread = _centred(noises)
+        # Kolmogorov's law for two samples; medians and scales are estimated, so that
+        # it is an upper bound.
+        critical = stats.kstwobign.isf(LEVEL / n_tests)
+        critical = max(NEGLIGIBLE, critical * np.sqrt(1 / n + 1 / len(units)))
         for j in range(base.shape[1]):
-            # Medians have their own line: they are taken out of the distance.
-            a, b = base[:, j], units[:, j]
-            centres = np.median(a), np.median(b)
-            spread = np.sqrt((a.var() + b.var()) / 2)
-            ks = stats.ks_2samp(a - centres[0], b - centres[1], method="asymp")
-            if ks.statistic - max(NEGLIGIBLE, critical) > distance - bound:
-                distance, bound = ks.statistic, max(NEGLIGIBLE, critical)
-            # A median of n normal rows has a standard error of 1.25 / sqrt(n).
-            limit = max(2 * NEGLIGIBLE, 1.25 * z / np.sqrt(few))
-            gap = abs(centres[0] - centres[1]) / spread if spread > 0 else 0.0
+            # Found up to a relabelling, a noise need be rescaled in one of them only.
+            ks = stats.ks_2samp(base[:, j], units[:, j], method="asymp").statistic
+            if ks > critical:
+                ks = min(ks, _distance_of_scores(fit.noises[0][:, j], noises[:, j]))
+            if ks - critical > distance - bound:
+                distance, bound = ks, critical
+            # A median of n normal rows has a standard error of 1.25 / sqrt(n). Zero is
+            # known from the base alone, and badly so in units of quieter noises.
+            zero = max(1.0, unit[j] / spread[j])
+            limit = 1.25 * z * np.sqrt(zero**2 / n + 1 / len(units))
+            limit = max(2 * NEGLIGIBLE, limit)
+            gap = abs(middles[j] - medians[j])
             if gap - limit > move - most:
                 move, most = gap, limit
     return [
         Assumption.at_most(
             shape,
-            "Kolmogorov distance of a rescaled noise from that of the base, of one "
-            "median; the largest",
+            "Kolmogorov distance of a noise from that of the base, of one median and "
+            "interquartile range, or in normal scores of the base; the largest",
             float(distance),
             float(bound),
         ),
         Assumption.at_most(
             centre,
-            "shift of a rescaled noise's median, in its standard deviations; the "
-            "largest",
+            "shift of a rescaled noise's median, in its standard deviations as the "
+            "quartiles give them; the largest",
             float(move),
             float(most),
         ),
     ]
+
+
+def _centred(noises):
+    """Noises of median zero, their medians, and the units (d,) of both.
+
+    The unit is the standard deviation of a normal law with the same quartiles: of
+    noises that a mechanism bends, the tails are not those of rescaled ones.
+    """
+    low, medians, high = np.quantile(noises, [0.25, 0.5, 0.75], axis=0)
+    spread = (high - low) / 1.349
+    # Where half of the rows are equal the quartiles may be, too.
+    spread = np.where(spread > 0, spread, noises.std(axis=0))
+    spread = np.where(spread > 0, spread, 1.0)
+    return (noises - medians) / spread, medians / spread, spread
+
+
+def _distance_of_scores(base, noises):
+    """Kolmogorov distance from normal of a noise that is labelled by base scores.
+
+    In normal scores of the base's rows, a noise that is normal in some labelling is
+    so in every environment. Rows beyond those of the base have no score: no distance
+    is taken there.
+    """
+    n, m = len(base), len(noises)
+    below = np.searchsorted(np.sort(base), np.sort(noises))
+    scores = special.ndtri(np.clip(below, 0.5, n - 0.5) / n)
+    low, median, high = np.quantile(scores, [0.25, 0.5, 0.75])
+    spread = (high - low) / 1.349
+    inside = (below > 0) & (below < n)
+    if spread == 0 or not inside.any():
+        return 1.0
+    gaps = special.ndtr((scores - median) / spread) * m - np.arange(m)
+    return float(np.maximum(np.abs(gaps), np.abs(gaps - 1))[inside].max() / m)
 
 
 # --- noises that are independent -----------------------------------------------------
