@@ -26,6 +26,8 @@ _INDEPENDENCE_POINTS = 500
 # line: without it, among few or strong differences, the noisiest node would win.
 # Chosen on models of two to ten nodes and 200 to 1,200 rows: 0 and 0.1 are worse.
 _BIAS = 0.02
+# A score takes two rows.
+_FEWEST_HALVED = 4
 # Of its kernel between lines: two at a right angle are sqrt(2) apart.
 _LINE_WIDTH = 1.0
 
@@ -159,7 +161,9 @@ def sink_order(
     remaining = np.arange(d)
     path = Path(d, len(blocks) - 1, given)
     options = {"eta": eta, "bandwidth": bandwidth, "n_jobs": n_jobs}
-    parts = [blocks]
+    parts, notes = [blocks], ()
+    if criterion == "studentized" and min(map(len, blocks)) < _FEWEST_HALVED:
+        criterion, notes = "collinearity", ("halves of so few rows have no scores",)
     if criterion == "studentized":
         parts = list(zip(*map(halves, blocks), strict=True))
     while len(remaining):
@@ -190,6 +194,7 @@ def sink_order(
     return path.found(
         eta=eta if score_estimator in ("stein", "logistic") else None,
         n_kernel_rows=tuple(map(len, blocks)),
+        notes=notes,
     )
 
 
@@ -359,10 +364,16 @@ def halves(block):
     # monotone map of a column; a multiple of their squares looks random modulo 2^32.
     ranks = (2 * stats.rankdata(block, axis=0)).astype(np.uint64)
     mixed = ((ranks * ranks).sum(axis=1) * np.uint64(2654435761)) % np.uint64(2**32)
-    first = mixed < 2**31
+    # Equal rows are dealt out in turn, or else halves would differ in their laws.
+    which = np.unique(ranks, axis=0, return_inverse=True)[1].reshape(-1)
+    order, places = np.lexsort((which, mixed)), np.arange(len(block))
+    new = np.r_[True, np.diff(which[order]) != 0]
+    turn = np.empty(len(block), dtype=int)
+    turn[order] = places - np.maximum.accumulate(np.where(new, places, 0))
+    first = (mixed < 2**31) == (turn % 2 == 0)
     if not 0.3 < first.mean() < 0.7:
-        # Some dozen rows, or many equal ones.
-        first = np.arange(len(block)) % 2 == 0
+        # Some dozen rows: as many of each.
+        first[order] = places % 2 == 0
     return block[first], block[~first]
 
 

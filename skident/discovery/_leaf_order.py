@@ -58,4 +58,7 @@ def leaf_order(
 
 
 def _variances(rows, eta, bandwidth):
+    if np.ptp(rows, axis=0).max() == 0:
+        # A column that is constant in one of two environments has no density.
+        return np.zeros(rows.shape[1])
     return stein_hessian_diagonal(rows, eta=eta, bandwidth=bandwidth).var(axis=0)

@@ -88,7 +88,7 @@ def fit_location_scale(x, parents, codes, n_environments, rng):
         size = np.abs(left_out[:, 0])
         # A noise of exactly zero everywhere still has to have a scale.
         size = np.maximum(size, _LEAST_RESIDUAL * size.mean())
-        size = np.maximum(size, np.finfo(np.float64).eps * max(x.std(), 1.0))
+        size = np.maximum(size, np.finfo(np.float64).eps * x.std())
         relative = size / scale
         wide = np.bincount(codes, relative, n_environments) / rows
         if step == 0:

@@ -70,17 +70,28 @@ def precision_of(covariance, n_samples):
     -------
     precision : ndarray of shape (r, r)
     """
+    correlation, outer = _regular(covariance, n_samples)
+    factor = linalg.cho_factor(correlation, check_finite=False)
+    precision = linalg.cho_solve(factor, np.eye(len(outer)), check_finite=False)
+    return (precision + precision.T) / 2 / outer
+
+
+def regular_covariance(covariance, n_samples):
+    """The covariance (r, r) of which :func:`precision_of` is the inverse."""
+    correlation, outer = _regular(covariance, n_samples)
+    return correlation * outer
+
+
+def _regular(covariance, n_samples):
     r = len(covariance)
     spread = np.sqrt(np.diag(covariance))
     spread = np.where(spread > 0, spread, 1.0)
-    correlation = covariance / np.outer(spread, spread)
+    outer = np.outer(spread, spread)
+    correlation = covariance / outer
     if is_singular(correlation):
         # The sampling error of a correlation: directions below it were never seen.
         correlation = correlation + np.sqrt(r / n_samples) * np.eye(r)
-    factor = linalg.cho_factor(correlation, check_finite=False)
-    precision = linalg.cho_solve(factor, np.eye(r), check_finite=False)
-    precision = (precision + precision.T) / 2
-    return precision / np.outer(spread, spread)
+    return correlation, outer
 
 
 def is_singular(correlation):
@@ -143,6 +154,7 @@ def smallest_density(blocks, points):
         rows = block[::step]
         squared_width = median_of_pairs(squared_euclidean(rows, rows))
         gaps = squared_euclidean(points, rows)
+        squared_width = squared_width if squared_width > 0 else 1.0
         densities.append(np.exp(gaps * (-2.0 / squared_width)).mean(axis=1))
     return np.min(densities, axis=0)
 
@@ -191,6 +203,9 @@ def _held_out_losses(train, held, bandwidth):
 
 
 def _stein_at(block, points, eta, bandwidth):
+    if np.ptp(block, axis=0).max() == 0:
+        # A column that is constant in one environment: there is no density.
+        return np.zeros(points.shape), np.zeros(len(points))
     score = stein_score(block, eta=eta, bandwidth=bandwidth)
     return score.score_and_density(points)
 

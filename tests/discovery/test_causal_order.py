@@ -85,6 +85,25 @@ def test_exact_covariances_give_the_order_by_invariance(seed):
     )
 
 
+def test_the_likelihood_ratio_of_few_rows():
+    # 20 nodes and 50 rows an environment, at the true order: 760 sinks, of which the
+    # ratio without its correction rejects 20 %.
+    rejected = []
+    for seed in range(40):
+        data = make_multi_env_scm(50, 20, kind="linear", random_state=seed)
+        found = invariance_order(blocks_of(data), given=data.causal_order)
+        p_values = stats.chi2.sf(found.sink_criteria, 2 * np.arange(19, 0, -1))
+        rejected.append(p_values < 0.05)
+    # 7 % were; three binomial standard deviations are 0.028.
+    assert np.mean(rejected) < 0.1
+
+
+def test_columns_that_repeat_another_have_an_order():
+    data = make_multi_env_scm(300, 4, kind="linear", random_state=0)
+    twice = [block[:, [0, 1, 2, 3, 0]] for block in blocks_of(data)]
+    assert sorted(invariance_order(twice).order) == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("noise", ["gaussian", "gamma"])
 def test_the_likelihood_ratio_of_a_sink_is_chi_squared(noise):
     # 150 models of one sink with two parents: E (r - 1) = 4 degrees of freedom.
@@ -273,6 +292,12 @@ def test_halves_do_not_depend_on_the_order_of_rows_or_columns():
     again, _ = halves(np.exp(block))
     np.testing.assert_array_equal(np.sort(again[:, 0]), np.sort(np.exp(one[:, 0])))
     assert list(map(len, halves(np.ones((5, 2))))) == [3, 2]
+    # Rows of few values: no value stays in one half.
+    coins = np.repeat([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [80, 40, 21], axis=0)
+    one, two = halves(coins)
+    for row in np.unique(coins, axis=0):
+        gap = (one == row).all(axis=1).sum() - (two == row).all(axis=1).sum()
+        assert abs(gap) <= 1
     # Halves of many rows have the moments of the whole.
     many = rng.standard_normal((20_000, 3))
     gap = np.abs(halves(many)[0].mean(axis=0) - halves(many)[1].mean(axis=0))
@@ -342,32 +367,26 @@ def test_linear_models_from_20000_rows():
     assert shares <= 0.05
 
 
-def angle_between_noises(data):
-    """Between the lines of two nodes' coefficients, in degrees."""
-    c = 1 - data.noise_scales[1:] ** -2.0
-    cosine = abs(c[:, 0] @ c[:, 1]) / np.linalg.norm(c, axis=0).prod()
-    return np.degrees(np.arccos(cosine))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", PAIRS)
 def test_pairs_that_no_single_environment_tells(kind):
-    right, seed = [], 0
-    while len(right) < 10:
+    # About one in five has noises that change in nearly one ratio, where little more
+    # than chance is left: 18 or 19 were right, and a few hang on the points drawn.
+    right = []
+    for seed in range(20):
         data = make_multi_env_scm(2000, 2, kind=kind, random_state=seed)
-        seed += 1
-        # Noises that change in nearly one ratio, about one pair in five here, are
-        # told apart by no method from so many rows.
-        if angle_between_noises(data) > 10:
-            order = sink_order(blocks_of(data)).order
-            right.append(share_misplaced(order, data) == 0)
-    assert sum(right) >= 9
+        order = sink_order(blocks_of(data), rng=seed).order
+        right.append(share_misplaced(order, data) == 0)
+    assert sum(right) >= 16
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("d", "bound"), [(5, 0.2), (10, 0.33)])
 def test_additive_models_from_1000_rows(d, bound):
-    assert mean_misplaced(sink_order, range(10), 1000, d, kind="additive") <= bound
+    def find(blocks):
+        return sink_order(blocks, rng=0)
+
+    assert mean_misplaced(find, range(10), 1000, d, kind="additive") <= bound
 
 
 def small(seed=0, n=200, d=4):
@@ -444,6 +463,21 @@ def test_rows_are_drawn_where_there_are_too_many():
     assert (found.criterion_path[0] != other.criterion_path[0]).any()
 
 
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_a_handful_of_rows_has_an_order(n):
+    blocks = small(n=n)
+    found = sink_order(blocks)
+    assert sorted(found.order) == [0, 1, 2, 3]
+    assert bool(found.notes) == (n < 4)
+    # One environment of them beside larger ones; one with a column that is constant.
+    assert sorted(sink_order([blocks[0], *small()[1:]]).order) == [0, 1, 2, 3]
+    for estimator in ("stein", "logistic"):
+        flat = small()
+        flat[1][:, found.order[0]] = 2.5
+        order = sink_order(flat, score_estimator=estimator, given=found.order).order
+        np.testing.assert_array_equal(order, found.order)
+
+
 def test_more_than_two_auxiliary_environments():
     data = make_multi_env_scm(2000, 6, kind="linear", n_environments=5, random_state=0)
     found = linear(blocks_of(data))
@@ -466,9 +500,10 @@ def test_a_callable_estimates_the_scores():
         precision = np.linalg.inv(np.cov(X.T, bias=True).reshape(X.shape[1], -1))
         return lambda Y: (X.mean(axis=0) - Y) @ precision
 
-    data = make_multi_env_scm(5000, 5, kind="linear", random_state=1)
-    blocks = blocks_of(data)
-    by_call = sink_order(blocks, score_estimator=normal, marginals="standard")
+    data = make_multi_env_scm(2000, 5, kind="linear", random_state=1)
+    by_call = sink_order(
+        blocks_of(data), score_estimator=normal, marginals="standard", rng=0
+    )
     assert share_misplaced(by_call.order, data) == 0
     assert by_call.eta is None
 
