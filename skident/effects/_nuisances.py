@@ -203,10 +203,9 @@ def cross_fit(
     ValueError
         If a fold has no row to learn from.
     """
-    wanted = Nuisance("y", learner, np.asarray(y), rows, sample_weight, proba)
-    return fit_nuisances(X, [wanted], folds, n_jobs=n_jobs, random_state=random_state)[
-        0
-    ][0]
+    wanted = [Nuisance("y", learner, np.asarray(y), rows, sample_weight, proba)]
+    fitted = fit_nuisances(X, wanted, folds, n_jobs=n_jobs, random_state=random_state)
+    return fitted[0][0]
 
 
 def fit_nuisances(X, nuisances, folds, *, n_jobs=None, random_state=None):
@@ -230,42 +229,38 @@ def fit_nuisances(X, nuisances, folds, *, n_jobs=None, random_state=None):
     """
     rng = check_random_state(random_state)
     fold = _fold_numbers(folds, len(X))
-    shared = [fold is not None and _is_linear(one) for one in nuisances]
-    jobs, owners = [], []
+    shared = [fold is not None and _is_linear(wanted) for wanted in nuisances]
     if any(shared):
         blocks, strata = _blocks(X, fold, nuisances)
+    jobs, owners = [], []
     for index, wanted in enumerate(nuisances):
-        keyword = None if wanted.weight is None else weight_keyword(wanted.learner)
         if wanted.proba and not hasattr(wanted.learner, "predict_proba"):
             raise TypeError(
                 f"The learner of {wanted.name} must have predict_proba, "
                 f"{type(wanted.learner).__name__} has none."
+            )
+        weight = wanted.weight
+        keyword = None if weight is None else weight_keyword(wanted.learner)
+        counted = np.ones(len(X), bool) if wanted.rows is None else wanted.rows
+        if weight is not None:
+            counted = counted & (weight > 0)
+        trains = [train[counted[train]] for train, _ in folds]
+        if min(len(train) for train in trains) == 0:
+            raise ValueError(
+                f"A fold leaves no row to learn {wanted.name} from; n_samples = "
+                f"{len(X)}."
             )
         if shared[index]:
             jobs.append(delayed(_fit_linear)(blocks, strata[index], wanted))
             owners.append(index)
             continue
         seeds = rng.randint(np.iinfo(np.int32).max, size=len(folds))
-        for (train, test), seed in zip(folds, seeds, strict=True):
-            if wanted.rows is not None:
-                train = train[wanted.rows[train]]
-            if len(train) == 0:
-                raise ValueError(
-                    f"A fold leaves no row to learn {wanted.name} from; n_samples = "
-                    f"{len(X)}."
-                )
+        for train, (_, test), seed in zip(trains, folds, seeds, strict=True):
             learner = _seeded(wanted.learner, seed)
-            weight = None if wanted.weight is None else wanted.weight[train]
+            fit_params = {} if weight is None else {keyword: weight[train]}
             jobs.append(
                 delayed(_fit_fold)(
-                    learner,
-                    X,
-                    wanted.target[train],
-                    train,
-                    test,
-                    weight,
-                    keyword,
-                    wanted.proba,
+                    learner, X, wanted.target, train, test, fit_params, wanted.proba
                 )
             )
             owners.append(index)
@@ -275,12 +270,13 @@ def fit_nuisances(X, nuisances, folds, *, n_jobs=None, random_state=None):
         parts = [
             part for owner, part in zip(owners, done, strict=True) if owner == index
         ]
-        predictions, models = parts[0]
-        if not shared[index]:
+        if shared[index]:
+            predictions = parts[0][0]
+        else:
             predictions = np.full(len(X), np.nan)
             for (_, test), (found, _) in zip(folds, parts, strict=True):
                 predictions[test] = found
-            models = [model for _, model in parts]
+        models = [model for _, found in parts for model in found]
         fitted.append((predictions, NuisanceModel(models, wanted.proba)))
     return fitted
 
@@ -314,8 +310,6 @@ def _blocks(X, fold, nuisances):
 
 
 def _fit_linear(blocks, strata, wanted):
-    if not strata:
-        raise ValueError(f"There is no row to learn {wanted.name} from.")
     fit = logistic_by_fold if wanted.proba else ridge_by_fold
     coefs = fit(blocks, strata, wanted.target, wanted.weight)
     predictions = blocks.predict(coefs)
@@ -327,22 +321,16 @@ def _fit_linear(blocks, strata, wanted):
     return predictions, [model]
 
 
-def _fit_fold(learner, X, target, train, test, weight, keyword, proba):
+def _fit_fold(learner, X, target, train, test, fit_params, proba):
     """Predictions of the tested rows, and the model."""
-    if proba:
-        seen = target if weight is None else target[weight > 0]
-        if len(seen) == 0:
-            seen = target
-        if (seen == seen[0]).all():
-            model = _Constant(float(seen[0]))
-            return _expected(model, X[test], proba), model
-    if weight is None:
-        model = learner.fit(X[train], target)
+    target = target[train]
+    if proba and (target == target[0]).all():
+        model = _Constant(float(target[0]))
     else:
         # With routing on, pipelines and searches would ask for a request first.
         with config_context(enable_metadata_routing=False):
-            model = learner.fit(X[train], target, **{keyword: weight})
-    return _expected(model, X[test], proba), model
+            model = learner.fit(X[train], target, **fit_params)
+    return _expected(model, X[test], proba), [model]
 
 
 def _expected(model, X, proba):

@@ -248,7 +248,7 @@ def _weighted_effect(
         effect,
         stderr,
         influence,
-        np.ones(len(y)) if weight is None else weight,
+        np.ones(len(y)) if weight is None else weight / weight.mean(),
         propensity,
         np.column_stack([found[0][0], found[1][0]]),
         selection_prob,
@@ -518,10 +518,10 @@ def _treatment(learner, treatment, rows, weight, where):
 
 
 def _unless_equal(weight):
-    """Weights of mean 1, or None where all are the same."""
+    """Weights of mean 1 over the rows that count, or None where all are the same."""
     if weight is None or (weight == weight[0]).all():
         return None
-    return weight / weight.mean()
+    return weight / weight[weight > 0].mean()
 
 
 def _residual(y, treatment, means, propensity):
