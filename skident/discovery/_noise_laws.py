@@ -28,16 +28,20 @@ class NormalLaw:
 class SmoothedLaw:
     """A kernel density on a grid, with a little weight on a Cauchy law.
 
+    The kernel smooths ``u = arcsinh((s - location) / scale)``, which is linear in the
+    middle and a logarithm outside: long tails neither stretch the grid nor need a
+    bandwidth of their own.
+
     Parameters
     ----------
     grid : ndarray of shape (n_grid,)
-        Equidistant.
+        Equidistant values of u.
     density : ndarray of shape (n_grid,)
-        Of the kernel estimate, zero at both ends.
+        Of the kernel estimate for u, zero at both ends.
     wide : float
         Weight of the Cauchy law.
     location, scale : float
-        Median and scale of the Cauchy law.
+        Median and scale of the Cauchy law, and of u.
     """
 
     grid: np.ndarray
@@ -60,13 +64,17 @@ class SmoothedLaw:
         # Values that are equal but for rounding: any bandwidth will do.
         if spread <= 1e-8 * np.abs(s).max():
             spread = max(np.abs(s).max(), 1.0)
-        h = 0.9 * spread * n**-0.2
-        grid = np.linspace(s.min() - _MARGIN * h, s.max() + _MARGIN * h, _N_GRID)
+        u = np.arcsinh((s - median) / spread)
+        low, high = np.quantile(u, [0.25, 0.75])
+        width = (high - low) / 1.349
+        width = min(u.std(), width) if width > 0 else u.std()
+        h = 0.9 * (width if width > 1e-8 else 1.0) * n**-0.2
+        grid = np.linspace(u.min() - _MARGIN * h, u.max() + _MARGIN * h, _N_GRID)
         step = grid[1] - grid[0]
         # A bandwidth below a step would slip through the grid.
         h = max(h, step)
         # Rows are shared between the two nodes beside them, then smoothed.
-        place = (s - grid[0]) / step
+        place = (u - grid[0]) / step
         node = np.minimum(place.astype(int), _N_GRID - 2)
         share = place - node
         mass = np.bincount(node, 1.0 - share, _N_GRID)
@@ -85,13 +93,15 @@ class SmoothedLaw:
 
     def log_density(self, s):
         """Logarithm of the density at ``s``."""
-        inside = np.interp(s, self.grid, self.density, left=0.0, right=0.0)
         z = (s - self.location) / self.scale
-        wide = 1.0 / (np.pi * self.scale * (1.0 + np.square(z)))
-        return np.log((1.0 - self.wide) * inside + self.wide * wide)
+        stretch = np.hypot(1.0, z)
+        inside = np.interp(np.arcsinh(z), self.grid, self.density, left=0.0, right=0.0)
+        both = (1.0 - self.wide) * inside + self.wide / (np.pi * stretch)
+        return np.log(both) - np.log(stretch * self.scale)
 
     def draw(self, n, rng):
         """``n`` independent draws, without the Cauchy part."""
         steps = 0.5 * (self.density[1:] + self.density[:-1])
         cdf = np.concatenate([[0.0], np.cumsum(steps)])
-        return np.interp(rng.random(n) * cdf[-1], cdf, self.grid)
+        u = np.interp(rng.random(n) * cdf[-1], cdf, self.grid)
+        return self.location + self.scale * np.sinh(u)

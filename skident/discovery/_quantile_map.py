@@ -26,13 +26,19 @@ class QuantileMap:
     first : LocationScaleMap
         Takes location and scale out before ranks are compared.
     parents : ndarray of shape (n, n_parents)
-        Of the base rows, standardised by ``mean`` and ``scale``.
+        Of the base rows, standardised by ``mean`` and ``scale``. None (n = 0) where
+        all rows weigh alike.
     mean, scale : ndarray of shape (n_parents,)
     bandwidth : float
     grid : ndarray of shape (n_grid,)
         Increasing, from the least to the largest base row in units of ``first``.
-    below : ndarray of shape (n, n_grid)
-        For each base row a smooth step from 0 to 1 along the grid.
+    rows : ndarray of shape (n,)
+        Of the base, in units of ``first``: each is a smooth step from 0 to 1 along the
+        grid.
+    width : float
+        Of a step.
+    shares : ndarray of shape (n_grid,)
+        Mean of the steps of all rows.
     tails : (int, int)
         Where on the grid the lowest tenth of the base rows ends and the highest begins.
     """
@@ -43,7 +49,9 @@ class QuantileMap:
     scale: np.ndarray
     bandwidth: float
     grid: np.ndarray
-    below: np.ndarray
+    rows: np.ndarray
+    width: float
+    shares: np.ndarray
     tails: tuple
 
     law = NormalLaw()
@@ -51,10 +59,11 @@ class QuantileMap:
     def _scores(self, parents):
         """Normal scores (n, n_grid + 2) of :meth:`_points`, increasing along them."""
         if np.isinf(self.bandwidth):
-            shares = self.below.mean(axis=0)[None]
+            shares = self.shares[None]
         else:
             Z = (parents - self.mean) / self.scale
-            shares = local_means(Z, self.parents, self.bandwidth, self.below)
+            steps = _steps(self.rows, self.grid, self.width)
+            shares = local_means(Z, self.parents, self.bandwidth, steps)
         z, u, (low, high) = ndtri(shares), self.grid, self.tails
         # Beyond the base rows scores go on as steeply as over a tenth of these.
         width = u[-1] - u[0]
@@ -100,6 +109,16 @@ class QuantileMap:
     def log_density(self, s):
         """Logarithm of the density of noise in the base environment."""
         return self.law.log_density(s)
+
+
+def _steps(rows, grid, width):
+    """From 0 to 1 along the grid, (n, n_grid), around each row."""
+    steps = ndtr((grid - rows[:, None]) / width)
+    # Between rows far apart steps are flat: a wide law with the weight of one row makes
+    # them rise.
+    wide = 0.5 + np.arctan(grid / width) / np.pi
+    steps += (wide - steps) / (len(rows) + 1.0)
+    return steps
 
 
 def local_means(Z, centres, bandwidth, values, leave_out=False):
@@ -173,18 +192,17 @@ def fit_quantile(x, parents, codes, n_environments, rng):
         np.linspace(u.min(), u.max(), _N_GRID),
         np.quantile(u, (np.arange(_N_GRID) + 0.5) / _N_GRID),
     )
-    # Segments shorter than this are rounding; between rows far apart steps are flat,
-    # and a wide law with the weight of one row makes them rise.
+    # Segments shorter than this are rounding.
     grid = grid[np.diff(grid, prepend=-np.inf) > 1e-6 * h]
     if len(grid) < 3:
         grid = grid[0] + h * np.array([-1.0, 0.0, 1.0])
-    below = ndtr((grid - u[:, None]) / h)
-    wide = 0.5 + np.arctan(grid / h) / np.pi
-    below += (wide - below) / (len(u) + 1.0)
+    shares, bandwidth = _steps(u, grid, h).mean(axis=0), _choose_bandwidth(Z, u)
+    # Rows are kept for their places among the parents.
+    n_kept = 0 if np.isinf(bandwidth) else len(u)
     tails = np.searchsorted(grid, np.quantile(u, [0.1, 0.9]))
     tails = max(int(tails[0]), 1), min(int(tails[1]), len(grid) - 2)
     mechanism = QuantileMap(
-        first, Z, mean, scale, _choose_bandwidth(Z, u), grid, below, tails
+        first, Z[:n_kept], mean, scale, bandwidth, grid, u[:n_kept], h, shares, tails
     )
     s = mechanism.noise(x, parents)
     rows = np.bincount(codes, minlength=n_environments)
