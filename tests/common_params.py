@@ -23,6 +23,10 @@ CHEAP_PARAMS = {
             "validation_fraction": 0.2,
         },
     ],
+    "DERMClassifier": [
+        {},
+        {"estimator": LogisticRegression(C=0.1), "prediction": "hard", "cv": None},
+    ],
     "FromColumns": [
         {"estimator": Ridge()},
         {"estimator": LogisticRegression()},

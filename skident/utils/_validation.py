@@ -240,7 +240,7 @@ def check_sample_weight(sample_weight, X, *, dtype=np.float64) -> np.ndarray:
     """
     if sample_weight is None:
         sample_weight = 1.0
-    if np.ndim(sample_weight) == 0:
+    if np.asarray(sample_weight).ndim == 0:
         sample_weight = np.full(_num_samples(X), sample_weight)
     values = _as_float("sample_weight", sample_weight, X, "(n_samples,)")
     if (values < 0).any():

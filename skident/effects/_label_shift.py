@@ -1,0 +1,231 @@
+"""What predictions say of the outcome behind them, and predictions put right by it.
+
+Predictions that are less than perfect are pulled towards the mean: for an outcome y
+they are ``E[g | Y = y]`` on average, which is not y. Where that function is the same in
+another population, effects on the predictions can be turned into effects on y.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Beyond this the classes cannot be told from the predictions.
+MAX_CONDITION = 1e6
+
+
+@dataclass(frozen=True)
+class ClassResponse:
+    """Predictions of K classes given the true one.
+
+    Parameters
+    ----------
+    means : ndarray of shape (K, K)
+        Mean of prediction k in class j in ``[k, j]``: the confusion matrix of hard
+        predictions. NaN for a class without rows.
+    products : ndarray of shape (K, K, K)
+        Mean products of predictions k and l in class j, in ``[j, k, l]``.
+    counts : ndarray of shape (K,)
+        Kish's number of rows of each class.
+    """
+
+    means: np.ndarray
+    products: np.ndarray
+    counts: np.ndarray
+
+    def reliability(self, values):
+        """Rise of the mean prediction from lowest to highest value, over theirs.
+
+        Parameters
+        ----------
+        values : ndarray of shape (K,)
+
+        Returns
+        -------
+        reliability : float
+            1 if nothing is lost, 0 if the outcome cannot be seen in the predictions.
+        """
+        low, high = np.argmin(values), np.argmax(values)
+        if low == high:
+            return float("nan")
+        expected = values @ self.means
+        return float((expected[high] - expected[low]) / (values[high] - values[low]))
+
+    def solve(self, values):
+        """Weights of the predictions whose mean in each class is the class's value.
+
+        Parameters
+        ----------
+        values : ndarray of shape (K,)
+
+        Returns
+        -------
+        coefficients : ndarray of shape (K,)
+
+        Raises
+        ------
+        ValueError
+            If a class had no rows, or the classes cannot be told apart.
+        """
+        empty = ~np.isfinite(self.means).all(axis=0)
+        if empty.any():
+            raise ValueError(
+                "correction='label_shift' needs held-out rows of every class, got none "
+                f"of {int(empty.sum())} of {len(values)} classes."
+            )
+        condition = np.linalg.cond(self.means)
+        if not condition <= MAX_CONDITION:
+            raise ValueError(
+                "correction='label_shift' needs predictions that tell the classes "
+                f"apart, got a confusion matrix of condition number {condition:.3g}, "
+                f"above {MAX_CONDITION:.0e}."
+            )
+        # A ridge of the size of the squared error of an entry, towards no correction:
+        # with perfect predictions it changes nothing.
+        ridge = 0.25 / self.counts.min()
+        gram = self.means @ self.means.T
+        gram[np.diag_indices_from(gram)] += ridge
+        return np.linalg.solve(gram, self.means @ values + ridge * values)
+
+    def extra_variance(self, coefficients, class_effects):
+        """Variance that the estimated response adds to a corrected effect.
+
+        Parameters
+        ----------
+        coefficients : ndarray of shape (K,)
+            As :meth:`solve` returns them.
+        class_effects : ndarray of shape (K,)
+            Effects on the predictions of each class.
+
+        Returns
+        -------
+        variance : float
+            By the delta method.
+        """
+        # The effect is u'a with u'C = v': its differential is -u' dC C^-1 a, and
+        # column j of C is a mean over the rows of class j.
+        shifts = np.linalg.lstsq(self.means, class_effects, rcond=None)[0]
+        second = np.einsum("jkl,k,l->j", self.products, coefficients, coefficients)
+        spread = np.maximum(second - (coefficients @ self.means) ** 2, 0.0)
+        return float(shifts**2 @ (spread / self.counts))
+
+
+def class_response(predictions, level, n_classes, weight=None):
+    """Measure predictions of classes given the true one.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n, K)
+        Probabilities, or indicators of hard predictions.
+    level : ndarray of int of shape (n,)
+        True classes.
+    n_classes : int
+    weight : ndarray of shape (n,), default=None
+
+    Returns
+    -------
+    response : ClassResponse
+    """
+    if weight is None:
+        weight = np.ones(len(level))
+    total = np.bincount(level, weight, n_classes)
+    squares = np.bincount(level, weight**2, n_classes)
+    share = np.zeros(len(level))
+    some = total[level] > 0
+    share[some] = weight[some] / total[level[some]]
+    means = np.full((n_classes, n_classes), np.nan)
+    products = np.full((n_classes,) * 3, np.nan)
+    for j in np.flatnonzero(total > 0):
+        rows = level == j
+        here, q = predictions[rows], share[rows]
+        means[:, j] = q @ here
+        products[j] = (here * q[:, None]).T @ here
+    counts = total**2 / np.where(squares > 0, squares, 1.0)
+    return ClassResponse(means, products, counts)
+
+
+@dataclass(frozen=True)
+class LinearResponse:
+    """Predictions of a real outcome as a line in it.
+
+    Parameters
+    ----------
+    intercept, slope, stderr : float
+        Of the weighted regression of the predictions on the outcome; the standard
+        error is the slope's.
+    """
+
+    intercept: float
+    slope: float
+    stderr: float
+
+    def solve(self):
+        """Scale and shift that make the predictions of slope 1 in the outcome.
+
+        Returns
+        -------
+        scale, shift : float
+
+        Raises
+        ------
+        ValueError
+            If the slope is not above its standard error times 3.
+        """
+        if not self.slope > 3 * self.stderr:
+            raise ValueError(
+                "correction='label_shift' needs predictions that rise with the "
+                f"outcome, got a slope of {self.slope:.3g} with a standard error of "
+                f"{self.stderr:.3g}."
+            )
+        return 1 / self.slope, -self.intercept / self.slope
+
+    def extra_variance(self, effect):
+        """Variance that the estimated slope adds to a corrected effect."""
+        return float((effect * self.stderr / self.slope) ** 2)
+
+
+def linear_response(predictions, y, weight=None):
+    """Measure how predictions of a real outcome rise with it.
+
+    Parameters
+    ----------
+    predictions, y : ndarray of shape (n,)
+    weight : ndarray of shape (n,), default=None
+
+    Returns
+    -------
+    response : LinearResponse
+    """
+    if weight is None:
+        weight = np.ones(len(y))
+    share = weight / weight.sum()
+    y_mean, g_mean = share @ y, share @ predictions
+    away = y - y_mean
+    spread = share @ away**2
+    if not spread > 0:
+        return LinearResponse(np.nan, np.nan, np.nan)
+    slope = share @ (away * predictions) / spread
+    residual = predictions - g_mean - slope * away
+    stderr = np.sqrt((share * away * residual) @ (share * away * residual)) / spread
+    return LinearResponse(float(g_mean - slope * y_mean), float(slope), float(stderr))
+
+
+def corrected(response, expected, parts, values):
+    """Predictions whose mean in each class, or slope in the outcome, is right.
+
+    Parameters
+    ----------
+    response : ClassResponse or LinearResponse
+    expected : ndarray of shape (n,)
+        Predicted outcomes.
+    parts : ndarray of shape (n, K), or None for real outcomes
+        Predictions of the classes.
+    values : ndarray of shape (K,), or None
+
+    Returns
+    -------
+    corrected : ndarray of shape (n,)
+    """
+    if values is None:
+        scale, shift = response.solve()
+        return scale * expected + shift
+    return parts @ response.solve(values)
