@@ -195,6 +195,18 @@ def test_what_cannot_be_tested_says_so(params):
     assert np.isnan(model.ratio_gaps_).all() == ("mechanism" in params)
 
 
+@pytest.mark.parametrize(("n_samples", "said"), [(100, True), (101, False)])
+def test_levels_of_few_rows_are_said(n_samples, said):
+    data = problem(0, n_samples=n_samples)
+    for prune in ("cam", None):
+        model = TwoEnvCausalDiscovery(
+            score_estimator="gaussian", prune=prune, mechanism=None
+        )
+        model.fit(data.X, environments=data.environments)
+        notes = model.identifiability_.notes
+        assert any("false edges" in note for note in notes) == (said and prune == "cam")
+
+
 # -- statistics --------------------------------------------------------------------
 
 
