@@ -1,4 +1,4 @@
-"""Scores of representations, dictionaries, codes and graphs."""
+"""Scores of representations, dictionaries, codes, graphs and effects."""
 
 from skident.metrics._alignment import (
     alignment_errors,
@@ -34,6 +34,11 @@ from skident.metrics._scorers import make_representation_scorer
 from skident.metrics._shifted_nodes import shifted_node_scores
 from skident.metrics._sparsity import hoyer_sparsity, signal_concentration
 from skident.metrics._stability import code_stability, sae_stability
+from skident.metrics._treatment_effect_bias import (
+    best_above_accuracy_floor,
+    neg_abs_teb_scorer,
+    treatment_effect_bias,
+)
 
 __all__ = [
     "AripReport",
@@ -44,6 +49,7 @@ __all__ = [
     "arip",
     "arip_report",
     "arip_statistics",
+    "best_above_accuracy_floor",
     "bilipschitz_constants",
     "code_stability",
     "dci_scores",
@@ -57,6 +63,7 @@ __all__ = [
     "match_components",
     "mean_correlation_coefficient",
     "near_identifiability_score",
+    "neg_abs_teb_scorer",
     "orientation_scores",
     "sae_stability",
     "shifted_node_scores",
@@ -65,4 +72,5 @@ __all__ = [
     "structural_intervention_distance",
     "top_supports",
     "topological_divergence",
+    "treatment_effect_bias",
 ]
