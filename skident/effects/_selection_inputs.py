@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import check_array, column_or_1d
 
 from skident.effects._selection_identification import Facts
 from skident.utils._sklearn import _get_feature_names, validate_data
@@ -137,9 +137,8 @@ def check_rows(estimator, X, y, selected, *, reset):
     y = check_array(
         y, dtype=np.float64, ensure_2d=False, ensure_all_finite=False, input_name="y"
     )
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y.ravel()
-    if y.shape != (len(X),):
+    y = column_or_1d(y, warn=True)
+    if len(y) != len(X):
         raise ValueError(
             f"y must be of shape (n_samples,), got shape {y.shape}; n_samples = "
             f"{len(X)}."
