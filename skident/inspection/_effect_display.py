@@ -21,7 +21,8 @@ class EffectDisplay:
     effects : array-like of shape (n_effects,)
         Estimates; NaN where none is identified.
     intervals : array-like of shape (n_effects, 2), default=None
-        Ends of the confidence intervals; NaN where there is none.
+        Ends of the confidence intervals; NaN where there is none. A row without an
+        estimate may have one, of an effect between its bounds.
     bounds : array-like of shape (n_effects, 2), default=None
         Ends between which the effect lies, sampling apart; NaN where there are none.
     truth : float, default=None
@@ -91,10 +92,11 @@ class EffectDisplay:
         Parameters
         ----------
         estimator : fitted estimator, or dict of str to fitted estimators
-            Has ``effect_`` and ``confidence_interval``, and perhaps ``bounds_``; so has
-            :class:`~skident.effects.SelectionBiasATE`, which by itself is shown beside
-            the naive effect and that in the selected rows. A dict may also hold
-            results of :func:`~skident.effects.aipw_ate`.
+            Has ``effect_`` and ``confidence_interval``, and perhaps ``bounds_`` and
+            ``bounds_confidence_interval``. A
+            :class:`~skident.effects.SelectionBiasATE` by itself is shown beside the
+            naive effect and that in the selected rows. A dict may also hold results of
+            :func:`~skident.effects.aipw_ate`.
         truth : float, default=None
             The true effect, or one to compare with.
         level : float, default=0.95
@@ -129,9 +131,12 @@ class EffectDisplay:
                     f"{type(found).__name__} without."
                 )
             effects.append(effect)
-            intervals.append(found.confidence_interval(level))
             ends = getattr(found, "bounds_", None)
             bounds.append((np.nan, np.nan) if ends is None else ends)
+            interval = found.confidence_interval
+            if np.isnan(effect) and hasattr(found, "bounds_confidence_interval"):
+                interval = found.bounds_confidence_interval
+            intervals.append(interval(level))
         display = cls(
             list(rows), effects, intervals, bounds=bounds, truth=truth, level=level
         )
@@ -200,13 +205,16 @@ class EffectDisplay:
         )
         n_effects = self.effects.size
         if ax is None:
-            size = (6.4, min(14.0, 1.4 + 0.42 * n_effects))
+            # Names take room beside the plot: about 0.08 inches a letter.
+            width = min(12.0, 4.6 + 0.08 * max(map(len, self.names)))
+            size = (width, min(14.0, 1.4 + 0.42 * n_effects))
             _, ax = plt.subplots(figsize=size, layout="constrained")
         row = np.arange(n_effects)
         # Vertical lines end below the legend.
         span = [n_effects - 0.5, -0.6]
         low, high = self._limits()
         ax.set_xlim(low, high)
+        ax.locator_params(axis="x", nbins=6)
         if low < 0 < high:
             ax.plot([0.0, 0.0], span, color="0.8", linewidth=1, zorder=0)
         if self.truth is not None:

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 import pytest
 
-from skident.effects import aipw_ate
+from skident.effects import SelectionBiasATE, aipw_ate
+from skident.exceptions import IdentifiabilityWarning
 from skident.inspection import EffectDisplay
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -106,6 +107,25 @@ def test_one_estimator_is_shown_beside_what_it_corrects(plt):
     np.testing.assert_allclose(display.intervals[0], naive.confidence_interval())
     assert display.identified.tolist() == [True, False]
     np.testing.assert_array_equal(display.bounds[1], [-2.0, 3.0])
+    assert np.isnan(display.intervals[1]).all()
+
+
+def test_a_fit_under_selection(plt):
+    rng = np.random.default_rng(0)
+    X, treatment = rng.normal(size=(200, 1)), np.arange(200) % 2
+    y = X[:, 0] + treatment + rng.normal(size=200)
+    options = {"min_selection_prob": 0.5, "random_state": 0}
+    model = SelectionBiasATE(**options)
+    with pytest.warns(IdentifiabilityWarning):
+        model.fit(X, y, treatment=treatment)
+    display = EffectDisplay.from_estimator(model, truth=1.0)
+    assert display.names == ["naive", "selected rows, adjusted", "whole population"]
+    assert display.identified.tolist() == [True, True, False]
+    np.testing.assert_array_equal(display.bounds[2], model.bounds_)
+    # The interval of an effect between the bounds reaches beyond both.
+    np.testing.assert_allclose(display.intervals[2], model.bounds_confidence_interval())
+    assert display.intervals[2, 0] < model.bounds_[0]
+    assert display.intervals[2, 1] > model.bounds_[1]
 
 
 def test_several_estimators(plt):
