@@ -60,9 +60,9 @@ print(models["nothing declared"].summary())
 
 # %%
 # Among women who work, college goes with wages 40 percent higher. The data are
-# compatible with no effect at all as soon as chances of working may differ by a factor of two
-# between women who are alike but for their wage offer. The textbook's estimate is
-# narrower because it adds what the data do not say: a normal law, a probit, and that
+# compatible with no effect at all as soon as chances of working may differ by a factor
+# of two between women who are alike but for their wage offer. The textbook's estimate
+# is narrower because it adds what the data do not say: a normal law, a probit, and that
 # children act on work alone.
 
 display = EffectDisplay.from_estimator(models)
