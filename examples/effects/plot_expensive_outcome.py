@@ -1,7 +1,7 @@
 """
-===================================================
+=====================================================
 An outcome that is read off images, without shortcuts
-===================================================
+=====================================================
 
 An experiment's outcome is dear to annotate, and can be seen in an image. It was
 annotated in one experiment, and a model is to read it in the next, whose effect is

@@ -1,7 +1,7 @@
 """
-======================================
+=======================================
 Selected by the outcome: a known answer
-======================================
+=======================================
 
 When a row is kept because of its outcome, the kept rows show another effect, and no
 adjustment for covariates mends that. :class:`~skident.effects.SelectionBiasATE` gives a

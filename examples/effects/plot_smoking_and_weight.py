@@ -1,7 +1,7 @@
 """
-=============================================
+================================================
 Lost to follow-up: weight after quitting smoking
-=============================================
+================================================
 
 Of 1,629 smokers, 63 were never weighed again. What quitting does to weight in *all* of
 them follows if covariates explain who was lost. If they do not, bounds say how much

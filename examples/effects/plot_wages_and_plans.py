@@ -1,7 +1,7 @@
 """
-==================================
+===================================
 Wages that only those who work have
-==================================
+===================================
 
 The wage of a woman who stays at home is unknown, and it is likely to be a low one: she
 is selected by her outcome. Medical expenses have a logarithm only where there are any.
