@@ -269,7 +269,6 @@ def _mar(facts):
         "does not depend on the outcome.",
         (UNCONFOUNDED, NO_OUTCOME, OVERLAP, POSITIVE),
         f"{_PAPER}, Corollary 3.9 (selection back-door)",
-        facts.bounds,
     )
 
 
@@ -287,7 +286,6 @@ def _reference(facts):
             "x_reference is a sample of the population's covariates",
         ),
         f"{_PAPER}, Corollary 3.10 (back-door with external data)",
-        facts.bounds,
     )
 
 
