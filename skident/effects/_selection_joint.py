@@ -25,6 +25,10 @@ _NODES = {1: 64, 2: 24}
 # cuts are found and in two they are not.
 _NODES_CUT = {1: 64, 2: 64}
 _LOG2_SOBOL = 12
+# Rows of a reference sample that the likelihood is averaged over, at most, and cells
+# that stand for them while degrees and starts are searched, by number of covariates.
+_MOST_POINTS = 2**14
+_CELLS = {1: 256, 2: 1024}
 # Fitted probabilities of selection that all stay below this cannot be told from an
 # exponential, whose tilt of the outcome is one of its mean.
 _TILT = 0.1
@@ -149,15 +153,14 @@ class JointFit:
     def log_density(self, X, y, treatment):
         """Log-density of selected rows, (n,).
 
-        Of covariates, treatment and outcome, or, after a fit with a reference sample,
-        of treatment and outcome given covariates.
+        Of covariates, treatment and outcome; after a fit with a reference sample over
+        the density of the covariates in the population.
         """
         units, t = self._units, np.asarray(treatment, dtype=int)
         settings = self._settings
         X = np.asarray(X, dtype=np.float64)
         U = units.box.scale(X)
         kept = arm_mask(settings["support_mask"], X)
-        conditional = settings["points"] is None
         model = SelectionLikelihood(
             U,
             units.outcome(np.asarray(y, dtype=np.float64)),
@@ -169,15 +172,16 @@ class JointFit:
             degree=self.degree,
             propensity_degree=settings["propensity_degree"],
             density_degree=self.x_density_degree or 0,
-            mask=kept | ~kept.any(axis=1)[:, None] if conditional else settings["mask"],
             points=settings["points"],
             log_volume=settings["log_volume"],
+            mask=settings["mask"],
         )
         with np.errstate(divide="ignore", invalid="ignore"):
             value = model.log_density(model.join(**self.parts)) - np.log(units.scale)
         inside = kept[np.arange(len(t)), t]
-        if not conditional:
-            value = value - np.log(units.box.half).sum()
+        if self.x_density_degree is not None:
+            # Volumes are shares of the box, whose sides are 2 in its own units.
+            value = value - np.log(2.0 * units.box.half).sum()
             inside = inside & (np.abs(U) <= 1.0).all(axis=1)
         return np.where(inside, value, -np.inf)
 
@@ -261,6 +265,45 @@ def _cuts(box, support_mask, n_grid=2049):
         same = (rule(middle) == before).all(axis=1)
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     return np.unique(0.5 * (low + high))
+
+
+def compress(points, mask, n_cells):
+    """A few points with weights in place of many.
+
+    Cells are halved at the median of the widest side; arms are observed all over a cell
+    or nowhere in it.
+
+    Parameters
+    ----------
+    points : ndarray of shape (m, d)
+    mask : ndarray of bool of shape (m, 2)
+    n_cells : int
+        About as many are left.
+
+    Returns
+    -------
+    points : ndarray of shape (G, d)
+    log_volume : ndarray of shape (G,)
+    mask : ndarray of bool of shape (G, 2)
+    """
+    most = max(len(points) // n_cells, 1)
+    code = 2 * mask[:, 0] + mask[:, 1]
+    pending = [np.flatnonzero(code == value) for value in np.unique(code)]
+    cells = []
+    while pending:
+        rows = pending.pop()
+        if len(rows) <= most:
+            cells.append(rows)
+            continue
+        widest = np.argmax(np.ptp(points[rows], axis=0))
+        order = rows[np.argsort(points[rows, widest], kind="stable")]
+        pending += [order[: len(order) // 2], order[len(order) // 2 :]]
+    sizes = np.array([len(rows) for rows in cells])
+    return (
+        np.stack([points[rows].mean(axis=0) for rows in cells]),
+        np.log(sizes / len(points)),
+        mask[[rows[0] for rows in cells]],
+    )
 
 
 class _Search:
@@ -377,7 +420,9 @@ def _maximise(model, theta, max_iter, tol, barrier):
 
 def _solve(matrix, vector):
     """Solution of a positive semi-definite system, in the units of its diagonal."""
-    size = 1.0 / np.sqrt(np.diag(matrix))
+    diagonal = np.diag(matrix)
+    # Directions along which nothing changes are left alone by lstsq.
+    size = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
     scaled = matrix * size[:, None] * size
     return size * np.linalg.lstsq(scaled, size * vector, rcond=1e-15)[0]
 
@@ -472,25 +517,31 @@ def fit_joint(
         )
     kept = arm_mask(support_mask, X)
     check_mask(kept, t)
-    conditional = x_reference is not None
-    if conditional:
-        reference = np.asarray(x_reference, dtype=np.float64)
-        box = Box.around(np.vstack([X, reference]))
-    else:
+    rng = np.random.default_rng(rng)
+    reference = None
+    if x_reference is None:
         # Ends of a uniform law, without the bias of the least and the largest of n.
         box = Box.around(X, margin=2.0 / max(n - 1, 1))
+        points, log_volume = covariate_points(box, support_mask, rng)
+        mask = arm_mask(support_mask, box.unscale(points))
+        few = points, log_volume, mask
+    else:
+        reference = np.asarray(x_reference, dtype=np.float64)
+        box = Box.around(np.vstack([X, reference]))
+        # The most that the likelihood is averaged over; effects are over all of them.
+        some = np.arange(len(reference))
+        if len(some) > _MOST_POINTS:
+            some = np.sort(rng.permutation(len(some))[:_MOST_POINTS])
+        points = box.scale(reference[some])
+        log_volume = np.full(len(points), -np.log(len(points)))
+        mask = arm_mask(support_mask, reference[some])
+        few = compress(points, mask, _CELLS[min(X.shape[1], 2)])
     units = _outcome_units(y, weight, family, noise, box)
     U, z = box.scale(X), units.outcome(y)
     law = make_family(family, z, noise=noise, n_quad=n_quad)
-    rng = np.random.default_rng(rng)
-    points = log_volume = None
-    mask = kept
-    if not conditional:
-        points, log_volume = covariate_points(box, support_mask, rng)
-        mask = arm_mask(support_mask, box.unscale(points))
     depends_on = tuple(name for name in ("X", "T", "Y") if name in depends_on)
 
-    def likelihood(degree, density_degree, depends_on):
+    def likelihood(degree, density_degree, depends_on, points=few):
         return SelectionLikelihood(
             U,
             z,
@@ -502,9 +553,9 @@ def fit_joint(
             degree=degree,
             propensity_degree=propensity_degree,
             density_degree=density_degree,
-            mask=mask,
-            points=points,
-            log_volume=log_volume,
+            points=points[0],
+            log_volume=points[1],
+            mask=points[2],
             penalty=0.2 * ridge,
         )
 
@@ -512,9 +563,9 @@ def fit_joint(
     first, limits = _first_degrees(
         U, law.linear_start(z), t, weight, degree, max_degree
     )
-    densities = [x_density] if x_density != "bic" else [0, 1, 2]
-    if conditional:
-        densities = [0]
+    densities = [0]
+    if reference is None:
+        densities = [0, 1, 2] if x_density == "bic" else [x_density]
 
     def choose(depends_on, densities):
         options = []
@@ -529,21 +580,26 @@ def fit_joint(
     chosen, q = choose(depends_on, densities)
     ratio, detected = (np.nan, np.nan), False
     if "Y" in depends_on:
-        # Without the outcome a dependence on nothing is left, or on x and t.
         without = tuple(name for name in depends_on if name != "Y")
         flat = search.fit(chosen, q, without)
         full = search.fit(chosen, q, depends_on, [flat[0].parts(flat[1])])
-        full = search.fit(
-            chosen, q, depends_on, _sloped(full[0], flat, n_starts=n_starts)
-        )
+        if chosen != first:
+            starts = _sloped(full[0], flat, n_starts)
+            full = search.fit(chosen, q, depends_on, starts)
         statistic = max(2.0 * (full[2] - flat[2]), 0.0)
         df = full[0].n_params - flat[0].n_params
         ratio = float(statistic), float(stats.chi2.sf(statistic, df))
         detected = ratio[1] < _DETECT
         if not detected:
-            depends_on = without
-            chosen, q = choose(without, [q])
+            # What is left may depend on x and t, if these data show that at all.
+            options = {names: choose(names, [q]) for names in {without, ()}}
+            depends_on = min(
+                options, key=lambda names: search.fit(*options[names], names)[3]
+            )
+            chosen, q = options[depends_on]
     model, theta, *_ = search.fit(chosen, q, depends_on)
+    if reference is not None:
+        model = likelihood(chosen, q, depends_on, (points, log_volume, mask))
     theta, value, converged = maximise(model, theta)
     if not converged:
         warnings.warn(
@@ -563,7 +619,7 @@ def fit_joint(
         units=units,
         X=X,
         y=y,
-        reference=reference if conditional else None,
+        reference=None if reference is None else (reference, some),
         named={"family": family, "noise": noise, "form": form},
         support_mask=support_mask,
     )
@@ -653,9 +709,8 @@ def _population_effect(model, theta, units, reference):
     """Mean effect on the family's scale, its gradient, and effects of the reference."""
     p = model.parts(theta)
     if reference is None:
-        points, start = model.points, model.log_volume
-        Q = design(points, model.density_degree)[:, 1:]
-        share = start + Q @ p["k"]
+        points, Q = model.points, model.at_density
+        share = model.log_volume + Q @ p["k"]
         share = np.exp(share - share.max())
         share /= share.sum()
     else:
@@ -702,13 +757,21 @@ def _finish(
             if not model.family.barrier:
                 theta = theta + _solve(curvature, model.gradient(theta))
     condition = model.condition(curvature)
-    effect, gradient, differences = _population_effect(model, theta, units, reference)
+    sample, some = (None, None) if reference is None else reference
+    effect, gradient, differences = _population_effect(model, theta, units, sample)
+    direction = _solve(curvature, gradient)
     scores = model.scores(theta) * model.weight[:, None]
-    influence = n * units.scale * (scores @ _solve(curvature, gradient))
+    influence = n * units.scale * (scores @ direction)
     influence -= influence.mean()
     variance = (influence @ influence) / n / max(n - model.n_params, 1)
-    if reference is not None and len(reference) > 1:
-        variance += units.scale**2 * differences.var(ddof=1) / len(reference)
+    if sample is not None:
+        # Of each row of the reference, by the mean effect and by the normaliser.
+        _, share, D = model.normaliser(theta, gradient=True)
+        mean = share[0] @ D[0] + share[1] @ D[1]
+        parts = [share[arm] * ((D[arm] - mean) @ direction) for arm in (0, 1)]
+        theirs = (differences - effect) / len(sample)
+        theirs[some] -= model.total * (parts[0] + parts[1])
+        variance += units.scale**2 * theirs @ theirs
 
     parts = model.parts(theta)
     coef = _selection_coef(parts, model.depends_on, units)
@@ -718,7 +781,7 @@ def _finish(
         influence=influence,
         selection_coef=coef,
         degree=model.degree,
-        x_density_degree=None if model.conditional else model.density_degree,
+        x_density_degree=model.density_degree if sample is None else None,
         information_condition=condition,
         likelihood_ratio=ratio,
         outcome_dependent_detected=detected,
@@ -736,7 +799,7 @@ def _finish(
         _settings={
             "propensity_degree": model.propensity_degree,
             "support_mask": support_mask,
-            "points": None if model.conditional else model.points,
+            "points": model.points,
             "log_volume": model.log_volume,
             "mask": model.mask,
         },

@@ -2,9 +2,9 @@
 
 The law of a selected row is proportional to
 ``p(x) P(t | x) f(y | x, t) beta(x, y, t) A_t(x)``, and the likelihood divides by the
-integral of that: over all of it where a density of the covariates is modelled, over
-arm and outcome alone, row by row, where it is not. Gradients are exact derivatives of
-the quadrature, so that any number of nodes gives a consistent pair.
+integral of that: over a modelled density of the covariates, or over a sample of them.
+Gradients are exact derivatives of the quadrature, so that any number of nodes gives a
+consistent pair.
 """
 
 import numpy as np
@@ -14,8 +14,6 @@ from scipy.special import expit, log_expit, logsumexp
 from skident.effects._polynomials import design
 from skident.effects._selection_families import log_selection
 
-# Rows whose nodes are held at once where each row has a normaliser of its own.
-_BLOCK = 4096
 # Below this the sum of a row's probabilities is taken on the logarithmic scale.
 _LEAST_SUM = 1e-200
 
@@ -43,12 +41,12 @@ class SelectionLikelihood:
     propensity_degree : int
     density_degree : int
         Of the log-density of the covariates; 0 for uniform.
-    mask : ndarray of bool of shape (n, 2) or (G, 2)
-        Where each arm can be observed, at the points, or the rows without any.
-    points : ndarray of shape (G, d) or None, default=None
-        Points of the integral over covariates. None conditions on the rows' own.
-    log_volume : ndarray of shape (G,) or None, default=None
+    points : ndarray of shape (G, d)
+        Points of the integral over covariates, in units of the box.
+    log_volume : ndarray of shape (G,)
         Their log-weights.
+    mask : ndarray of bool of shape (G, 2)
+        Where each arm can be observed, at the points.
     penalty : float, default=1e-4
         Ridge on the slopes of the selection probability, on the log-likelihood.
     """
@@ -66,19 +64,16 @@ class SelectionLikelihood:
         degree,
         propensity_degree,
         density_degree,
+        points,
+        log_volume,
         mask,
-        points=None,
-        log_volume=None,
         penalty=1e-4,
     ):
         self.U, self.y, self.t, self.weight = U, y, t, weight
         self.family, self.form, self.depends_on = family, form, tuple(depends_on)
         self.degree, self.propensity_degree = tuple(degree), propensity_degree
         self.density_degree = density_degree
-        self.conditional = points is None
-        self.points = U if points is None else points
-        self.log_volume = log_volume
-        self.mask = mask
+        self.points, self.log_volume, self.mask = points, log_volume, mask
         self.rows = [np.flatnonzero(t == arm) for arm in (0, 1)]
         self.total = weight.sum()
 
@@ -94,13 +89,19 @@ class SelectionLikelihood:
             "c": self.basis_propensity.shape[1],
             "g": self._selection_design(U[:1], 0).shape[1] if depends_on else 0,
             "gy": int("Y" in depends_on),
-            "k": 0 if self.conditional else self.basis_density.shape[1],
+            "k": self.basis_density.shape[1],
         }
         self.slices, start = {}, 0
         for name, width in widths.items():
             self.slices[name] = slice(start, start + width)
             start += width
         self.n_params = start
+        # The same at the points, for both arms.
+        self.at = [design(points, degree[arm]) for arm in (0, 1)]
+        self.at_propensity = design(points, propensity_degree)
+        self.at_density = design(points, density_degree)[:, 1:]
+        self.at_selection = [self._selection_design(points, arm) for arm in (0, 1)]
+        self.row_selection = self._selection_design(U, t)
         self.penalty = np.zeros(start)
         self.penalty[self.slices["g"]] = penalty
         self.penalty[self.slices["gy"]] = penalty
@@ -154,7 +155,7 @@ class SelectionLikelihood:
                 :, None
             ] * self.basis_propensity
         if self.depends_on:
-            G = self._selection_design(self.U, self.t)
+            G = self.row_selection
             eta = G @ p["g"]
             if "Y" in self.depends_on:
                 eta = eta + p["gy"][0] * self.y
@@ -164,7 +165,7 @@ class SelectionLikelihood:
                 S[:, self.slices["g"]] = slope[:, None] * G
                 if "Y" in self.depends_on:
                     S[:, self.slices["gy"]] = (slope * self.y)[:, None]
-        if not self.conditional and self.density_degree:
+        if self.density_degree:
             value += self.basis_density @ p["k"]
             if scores:
                 S[:, self.slices["k"]] = self.basis_density
@@ -193,18 +194,18 @@ class SelectionLikelihood:
         chance = np.exp(log_chance - log_B[:, None])
         return y, chance, slope, log_B, by_eta, by_shape, weight_by_shape
 
-    def _arm(self, p, arm, U, *, gradient):
-        """Log of P(t | x) B_t(x) at points U, (G,), and its gradient (G, p)."""
-        B = design(U, self.degree[arm])
-        C = design(U, self.propensity_degree)
+    def _arm(self, p, arm, *, gradient):
+        """Log of P(t | x) B_t(x) at the points, (G,), and its gradient (G, p)."""
+        B, C = self.at[arm], self.at_propensity
         eta_c = C @ p["c"]
         value = log_expit(eta_c if arm else -eta_c)
-        D = np.zeros((len(U), self.n_params)) if gradient else None
+        D = np.zeros((len(B), self.n_params)) if gradient else None
         if gradient:
             D[:, self.slices["c"]] = (arm - expit(eta_c))[:, None] * C
+            D[:, self.slices["k"]] = self.at_density
         if not self.depends_on:
             return value, D
-        G = self._selection_design(U, arm)
+        G = self.at_selection[arm]
         base = G @ p["g"]
         if "Y" not in self.depends_on:
             chance, slope = log_selection(base, self.form)
@@ -227,66 +228,39 @@ class SelectionLikelihood:
             D[:, self.slices["gy"]] = np.einsum("gk,gk->g", slope, y)[:, None]
         return value + log_B, D
 
-    def _blocks(self):
-        n = len(self.points)
-        step = _BLOCK if self.conditional else n
-        for start in range(0, n, step):
-            yield slice(start, min(start + step, n))
-
-    def _densities(self, p, where):
-        """Log-volume and log-density of points, and the density's basis."""
-        if self.conditional:
-            return np.zeros(len(self.points[where])), None
-        Q = design(self.points[where], self.density_degree)[:, 1:]
-        return self.log_volume[where] + Q @ p["k"], Q
-
-    def _log_terms(self, p, where, *, gradient):
-        """Log of the integrand of both arms, (2, G), and gradients."""
-        U = self.points[where]
-        start, Q = self._densities(p, where)
-        values, gradients = [], []
-        for arm in (0, 1):
-            value, D = self._arm(p, arm, U, gradient=gradient)
-            if gradient and Q is not None:
-                D[:, self.slices["k"]] = Q
-            values.append(np.where(self.mask[where, arm], value + start, -np.inf))
-            gradients.append(D)
-        return np.stack(values), gradients
-
-    def normaliser(self, theta, *, scores=False):
-        """Log-normaliser and its gradient.
+    def normaliser(self, theta, *, gradient=False):
+        """Log-normaliser, each point's share in it, and the points' gradients.
 
         Returns
         -------
-        value : ndarray of shape (n,) or float
-            One a row, or one for all.
-        gradient : None or ndarray of shape (n, p) or (p,)
+        value : float
+        share : ndarray of shape (2, G)
+            Law of arm and point among the selected.
+        gradient : None or list of two ndarrays of shape (G, p)
+            Of the logarithm of each arm's terms.
         """
         p = self.parts(theta)
-        values, gradients = [], []
-        for where in self._blocks():
-            terms, D = self._log_terms(p, where, gradient=scores)
-            if self.conditional:
-                value = np.logaddexp(terms[0], terms[1])
-                values.append(value)
-                if scores:
-                    share = np.exp(terms - value)
-                    gradients.append(
-                        share[0][:, None] * D[0] + share[1][:, None] * D[1]
-                    )
-            else:
-                value = logsumexp(terms)
-                if scores:
-                    share = np.exp(terms - value)
-                    gradient = share[0] @ D[0] + share[1] @ D[1]
-                    return value, gradient
-                return value, None
-        return np.concatenate(values), np.vstack(gradients) if scores else None
+        start = self.log_volume + self.at_density @ p["k"]
+        arms = [self._arm(p, arm, gradient=gradient) for arm in (0, 1)]
+        terms = [
+            np.where(self.mask[:, arm], start + arms[arm][0], -np.inf) for arm in (0, 1)
+        ]
+        value = logsumexp(terms)
+        return (
+            value,
+            np.exp(np.stack(terms) - value),
+            [D for _, D in arms] if gradient else None,
+        )
+
+    def mean_score(self, theta):
+        """Gradient of the log-normaliser, (p,)."""
+        _, share, D = self.normaliser(theta, gradient=True)
+        return share[0] @ D[0] + share[1] @ D[1]
 
     def scores(self, theta):
         """Gradient of the log-density of each row, (n, p)."""
         _, S = self.row_terms(theta, scores=True)
-        return S - self.normaliser(theta, scores=True)[1]
+        return S - self.mean_score(theta)
 
     def log_density(self, theta):
         """Log-density of each selected row, (n,), on the scale of the family."""
@@ -309,44 +283,29 @@ class SelectionLikelihood:
         """Expected information of the penalised log-likelihood, (p, p)."""
         p = self.parts(theta)
         out = np.diag(self.penalty)
-        for where in self._blocks():
-            terms, _ = self._log_terms(p, where, gradient=False)
-            if self.conditional:
-                share = np.exp(terms - np.logaddexp(terms[0], terms[1]))
-                weights = share * self.weight[where]
-            else:
-                share = np.exp(terms - logsumexp(terms))
-                weights = share * self.total
-            mean = 0.0
-            for arm in (0, 1):
-                second, first = self._moments(p, arm, where, weights[arm])
-                out = out + second
-                mean = mean + share[arm][:, None] * first
-            if self.conditional:
-                out -= (mean.T * self.weight[where]) @ mean
-            else:
-                mean = mean.sum(axis=0)
-                out -= self.total * np.outer(mean, mean)
-        return out
+        _, share, _ = self.normaliser(theta)
+        mean = np.zeros(self.n_params)
+        for arm in (0, 1):
+            second, first = self._moments(p, arm, share[arm])
+            out += self.total * second
+            mean += first
+        return out - self.total * np.outer(mean, mean)
 
-    def _moments(self, p, arm, where, weight):
-        """Second moments of an arm's scores, summed, and first, at each point."""
-        U = self.points[where]
-        B = design(U, self.degree[arm])
-        C = design(U, self.propensity_degree)
+    def _moments(self, p, arm, weight):
+        """Second and first moments of an arm's scores, over the law of the selected."""
+        some = weight > 0
+        weight, B = weight[some], self.at[arm][some]
+        C, G = self.at_propensity[some], self.at_selection[arm][some]
         eta = B @ p[f"b{arm}"]
-        fixed = np.zeros((len(U), self.n_params))
+        fixed = np.zeros((len(B), self.n_params))
         fixed[:, self.slices["c"]] = (arm - expit(C @ p["c"]))[:, None] * C
-        if not self.conditional:
-            fixed[:, self.slices["k"]] = design(U, self.density_degree)[:, 1:]
+        fixed[:, self.slices["k"]] = self.at_density[some]
         if "Y" in self.depends_on:
-            G = self._selection_design(U, arm)
             y, chance, slope, *_ = self._nodes(p, arm, eta, G @ p["g"])
         else:
             y, log_weight, *_ = self.family.nodes(eta, p[f"s{arm}"])
             chance = np.broadcast_to(np.exp(log_weight), y.shape)
             if self.depends_on:
-                G = self._selection_design(U, arm)
                 slope = log_selection(G @ p["g"], self.form)[1]
                 fixed[:, self.slices["g"]] = slope[:, None] * G
         _, by_eta, by_shape = self.family.log_density(y, eta[:, None], p[f"s{arm}"])
@@ -357,11 +316,11 @@ class SelectionLikelihood:
         for j in range(self.family.n_shape):
             start = self.slices[f"s{arm}"].start + j
             columns.append(slice(start, start + 1))
-            designs.append(np.ones((len(U), 1)))
+            designs.append(np.ones((len(B), 1)))
         if "Y" in self.depends_on:
             features += [slope, slope * y]
             columns += [self.slices["g"], self.slices["gy"]]
-            designs += [G, np.ones((len(U), 1))]
+            designs += [G, np.ones((len(B), 1))]
         features.append(np.ones_like(y))
         columns.append(slice(0, self.n_params))
         designs.append(fixed)
@@ -369,9 +328,9 @@ class SelectionLikelihood:
         stacked = np.stack(features, axis=1)
         moments = np.matmul(stacked * chance[:, None, :], stacked.transpose(0, 2, 1))
         second = np.zeros((self.n_params, self.n_params))
-        first = np.zeros((len(U), self.n_params))
+        first = np.zeros(self.n_params)
         for i, (rows, left) in enumerate(zip(columns, designs, strict=True)):
-            first[:, rows] += moments[:, i, -1:] * left
+            first[rows] += (weight * moments[:, i, -1]) @ left
             for j, (cols, right) in enumerate(zip(columns, designs, strict=True)):
                 if j >= i:
                     block = (left.T * (weight * moments[:, i, j])) @ right
@@ -433,8 +392,9 @@ class SelectionLikelihood:
 
         Coefficients of each arm are taken along directions that are orthonormal over
         its rows, in units of the noise; those of the selection in units of the box and
-        of the outcome. Weights and scales of mixtures, redundant by themselves, are
-        taken out first.
+        of the outcome. Taken out first are weights and scales of mixtures, redundant by
+        themselves, and a selection that does not depend on the outcome: its constant
+        is flat where chances are small, and moves nothing else.
         """
         change = []
         for name in self.slices:
@@ -458,8 +418,13 @@ class SelectionLikelihood:
             if size > 0:
                 H[where] /= np.sqrt(size)
                 H[:, where] /= np.sqrt(size)
+        aside = []
         if self.family.n_shape > 2:
-            aside = np.r_[self.slices["s0"], self.slices["s1"]]
+            aside += [self.slices["s0"], self.slices["s1"]]
+        if "Y" not in self.depends_on:
+            aside += [self.slices["g"]]
+        if aside:
+            aside = np.r_[tuple(aside)]
             keep = np.setdiff1d(np.arange(self.n_params), aside)
             cross = H[np.ix_(keep, aside)]
             inner = np.linalg.pinv(H[np.ix_(aside, aside)], rcond=1e-8)
