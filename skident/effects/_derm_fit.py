@@ -187,6 +187,10 @@ def make_problem(est, X, y, settings, sample_weight):
     if y.dtype.kind in "fc":
         assert_all_finite(y, input_name="y")
     n = _num_samples(X)
+    if n == 0:
+        raise ValueError(
+            "Found array with 0 sample(s) while a minimum of 1 is required."
+        )
     if len(y) != n:
         raise ValueError(
             "X and y have inconsistent numbers of samples: y must have a value in "

@@ -326,8 +326,12 @@ def weigh(
     # Said of levels and not of rounding: one level is no variance at all.
     variance[np.bincount(cell_of[count > 0], minlength=n_cells) < 2] = 0.0
     if not variance.any():
+        seen = len(np.unique(level_of[count > 0]))
         raise ValueError(
-            "y is a function of the settings: within none of the "
+            "y has a single class or value: there is nothing to learn from; n_samples "
+            f"= {len(values)}."
+            if seen < 2
+            else "y is a function of the settings: within none of the "
             f"{n_cells} combinations of settings does it vary, so that there is "
             f"nothing to learn from; n_samples = {len(values)}."
         )

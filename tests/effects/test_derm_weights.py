@@ -242,7 +242,7 @@ def test_kish_numbers_of_cells():
 @pytest.mark.parametrize(
     ("y", "settings", "message"),
     [
-        ([1, 1, 1], [[0], [0], [1]], "y is a function of the settings"),
+        ([1, 1, 1], [[0], [0], [1]], "y has a single class or value"),
         ([0, 0, 1, 1], [[0], [0], [1], [1]], "none of the 2 combinations"),
         ([0.1, 0.1, 0.1], [[0], [0], [1]], "nothing to learn"),
         ([0, np.nan, 1], [[0], [0], [1]], "y contains NaN"),
