@@ -59,6 +59,10 @@ class FoldBlocks:
         for rows in _chunks(0, len(X)):
             self.Z[rows, :-1] /= self.scale
 
+    def __sizeof__(self):
+        # joblib's dask backend sends what is large to a worker once, not job by job.
+        return object.__sizeof__(self) + self.Z.nbytes + self.order.nbytes
+
     def chunks(self, strata):
         """Yield (fold, slice of the sorted rows) of the given strata, piecewise."""
         for stratum in strata:

@@ -1,3 +1,5 @@
+import pathlib
+
 import numpy as np
 import pytest
 from joblib import parallel_config
@@ -8,6 +10,7 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 
+import skident
 from skident.effects._nuisances import make_folds, row_order
 from skident.effects._selection_scores import (
     known_effect,
@@ -504,3 +507,32 @@ def test_jobs_change_nothing(case, forests):
     with parallel_config("threading", n_jobs=2):
         found = function(**given, **params)
     assert found.effect == expected.effect and found.stderr == expected.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+def test_a_cluster_gives_the_answer_of_one_process():
+    distributed = pytest.importorskip("distributed")
+    function, given = mar_case(300)
+    forests = {
+        "outcome_learner": RandomForestRegressor(2),
+        "propensity_learner": RandomForestClassifier(2),
+        "selection_learner": RandomForestClassifier(2),
+    }
+    root = pathlib.Path(skident.__file__).parents[1]
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            env={"PYTHONPATH": str(root)},
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        for learners in ({}, forests):
+            here = function(**given, **learners, random_state=0)
+            with parallel_config(backend="dask"):
+                there = function(**given, **learners, random_state=0)
+            assert there.effect == pytest.approx(here.effect, rel=1e-8)
+            assert there.stderr == pytest.approx(here.stderr, rel=1e-8)
