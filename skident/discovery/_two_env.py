@@ -137,6 +137,10 @@ class TwoEnvCausalDiscovery(
     edge_scores_ : ndarray of shape (n_features, n_features)
         Minus the decimal logarithm of each edge's p-value; 0 against the order,
         infinite where it was not tested.
+    open_edges_ : ndarray of bool of shape (n_features, n_features), or None
+        Edges whose direction these data leave open: when the effect was taken for a
+        sink, the cause was as good as one. None if the criterion has no scale, as all
+        but "studentized" and "invariance".
     mechanisms_ : list of n_features objects, or None
         ``noise(x, parents)``, and ``value(s, parents)`` which undoes it; parents stand
         in the order of their numbers.

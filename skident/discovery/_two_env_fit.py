@@ -13,7 +13,7 @@ from skident.discovery._leaf_order import leaf_order
 from skident.discovery._mechanisms import fit_mechanisms
 from skident.discovery._scores import score_differences
 from skident.discovery._triangular import abduct, sample
-from skident.discovery._two_env_report import BLUR, Evidence, make_report
+from skident.discovery._two_env_report import BLUR, LEVEL, Evidence, make_report
 from skident.utils import iterate
 from skident.utils._sklearn import validate_data
 from skident.utils._validation import check_environments
@@ -83,6 +83,7 @@ def fit_model(est, X, y, environments, watched):
     est.noise_ratio_ = found.noise_ratio
     est.shift_strength_ = found.shift_strength
     est.sink_p_values_ = sink_p_values(est, blocks, found, model, rngs[3])
+    est.open_edges_ = open_edges(est, len(blocks), found, adjacency)
     est._shares = np.array([len(block) for block in blocks]) / len(X)
     est.identifiability_, est.ratio_gaps_ = make_report(
         Evidence(
@@ -95,6 +96,8 @@ def fit_model(est, X, y, environments, watched):
             noises=noises,
             noise_scales=est.noise_scales_,
             p_values=est.sink_p_values_,
+            open_edges=est.open_edges_,
+            pruned=est.prune is not None,
             blur=0.0 if _is(est.score_estimator, "gaussian") else BLUR,
             fewest_rows=max(_LEAST_ROWS, _ROWS_A_NODE * X.shape[1]),
             notes=[*found.notes, *notes],
@@ -160,6 +163,7 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
     found : CausalOrder
     route : str
     """
+    criterion = criterion_of(est, len(blocks))
     gaussian = _is(est.score_estimator, "gaussian")
     kernel = {
         "eta": est.eta,
@@ -168,10 +172,10 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
         "n_jobs": n_jobs,
         "rng": rng,
     }
-    if len(blocks) == 1 or (len(blocks) == 2 and not gaussian):
+    if criterion == "leaf":
         route = "the curvature of log-densities, under additive Gaussian noise"
         return leaf_order(blocks, **kernel), route
-    if est.method == "hessian":
+    if criterion == "hessian":
         found = hessian_order(
             blocks,
             score_estimator=est.score_estimator,
@@ -181,9 +185,6 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
             **kernel,
         )
         return found, "Hessians where all noises are zero" + _linear(gaussian)
-    criterion = est.criterion
-    if criterion == "auto":
-        criterion = "invariance" if gaussian else "studentized"
     if criterion == "invariance":
         return invariance_order(blocks, given=given), (
             "regressions that no environment changes" + _linear(True)
@@ -201,6 +202,18 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
     )
     ratios = "independent" if criterion == "independence" else "constant"
     return found, f"{ratios} ratios of score differences" + _linear(gaussian)
+
+
+def criterion_of(est, n_environments):
+    """What makes a sink, by the settings and the data; also "hessian" and "leaf"."""
+    gaussian = _is(est.score_estimator, "gaussian")
+    if n_environments < (2 if gaussian else 3):
+        return "leaf"
+    if est.method == "hessian":
+        return "hessian"
+    if est.criterion == "auto":
+        return "invariance" if gaussian else "studentized"
+    return est.criterion
 
 
 def net_settings(est):
@@ -272,6 +285,36 @@ class _Differences:
         return score_differences(blocks, points, **self.options)
 
 
+def open_edges(est, n_environments, found, adjacency):
+    """Edges whose tail, too, was as good as a sink when the head was taken for one.
+
+    Parameters
+    ----------
+    est : TwoEnvCausalDiscovery
+    n_environments : int
+    found : CausalOrder
+    adjacency : ndarray of shape (d, d)
+
+    Returns
+    -------
+    open_edges : ndarray of bool of shape (d, d), or None
+        None if nothing is known of how large the criterion of a sink may be.
+    """
+    criterion = criterion_of(est, n_environments)
+    if criterion not in ("invariance", "studentized"):
+        return None
+    found_open = np.zeros(adjacency.shape, dtype=bool)
+    steps = zip(
+        found.criterion_path, found.remaining_path, found.order[:0:-1], strict=True
+    )
+    for crit, nodes, head in steps:
+        bound = 1.0
+        if criterion == "invariance":
+            bound = stats.chi2.isf(LEVEL, (n_environments - 1) * (len(nodes) - 1))
+        found_open[nodes, head] = crit < bound
+    return found_open & (adjacency != 0)
+
+
 def sink_p_values(est, blocks, found, model, rng):
     """P-value of each sink but the last, (d - 1,), or None.
 
@@ -284,13 +327,10 @@ def sink_p_values(est, blocks, found, model, rng):
     rng : numpy.random.Generator
     """
     K, d = len(blocks), len(found.order)
-    gaussian = _is(est.score_estimator, "gaussian")
-    invariant = gaussian and est.criterion in ("auto", "invariance")
-    if K > 1 and est.method == "mcd" and invariant:
+    criterion = criterion_of(est, K)
+    if criterion == "invariance":
         return stats.chi2.sf(found.sink_criteria, (K - 1) * np.arange(d - 1, 0, -1))
-    if est.method != "mcd" or (2 if gaussian else 3) > K:
-        return None
-    if est.n_bootstraps == 0 or model is None:
+    if criterion in ("hessian", "leaf") or est.n_bootstraps == 0 or model is None:
         return None
     seeds = rng.integers(_MAX_SEED, size=est.n_bootstraps)
     sizes = [len(block) for block in blocks]

@@ -21,6 +21,7 @@ RATIOS = "the noises of cause and effect change in different ratios"
 SHAPE = "noises are only rescaled: mechanisms and laws are shared"
 CENTRE = "no noise has moved"
 INDEPENDENT = "noises are independent of causes and of each other"
+DIRECTIONS = "causes do not pass for effects"
 SINKS = "each sink looks like one of the fitted model"
 
 
@@ -60,6 +61,7 @@ def test_the_model_itself_passes(seed):
         CENTRE,
         INDEPENDENT,
         SINKS,
+        DIRECTIONS,
     }
     assert any("closest ratios" in note for note in report.notes)
     assert any("narrowest choice" in note for note in report.notes)
@@ -72,7 +74,9 @@ def test_equal_auxiliary_environments(seed):
     scales = problem(seed).noise_scales
     scales[2] = scales[1]
     data = problem(seed, noise_scales=scales)
-    assert report(data.X, data.environments) == {RATIOS}
+    violated = report(data.X, data.environments)
+    # Directions stay open where, by chance, nothing else tells them.
+    assert RATIOS in violated and violated <= {RATIOS, DIRECTIONS}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -80,7 +84,8 @@ def test_one_noise_that_does_not_change(seed):
     scales = problem(seed).noise_scales
     scales[1, 3] = 1.0
     data = problem(seed, noise_scales=scales)
-    assert report(data.X, data.environments) == {CHANGES}
+    violated = report(data.X, data.environments)
+    assert CHANGES in violated and violated <= {CHANGES, DIRECTIONS}
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -118,6 +123,37 @@ def test_a_noise_of_another_law_in_one_environment(seed):
     noises[where, 1] = np.abs(noises[where, 1]) ** 3
     noises[where, 1] -= np.median(noises[where, 1])
     assert SHAPE in report(data.scm.generate(noises), data.environments)
+
+
+@pytest.mark.parametrize("estimator", ["gaussian", "stein"])
+def test_edges_whose_direction_stays_open(estimator):
+    pair = np.array([[0, 1], [0, 0]])
+
+    def both(scales):
+        data = make_multi_env_scm(
+            500,
+            kind="linear",
+            adjacency_matrix=pair,
+            noise_scales=scales,
+            random_state=0,
+        )
+        return data.X, data.environments
+
+    # Noises that change together: all covariances are multiples of one another, and
+    # both regressions are the same everywhere.
+    X, labels = both([[1, 1], [2, 2], [0.5, 0.5]])
+    assert DIRECTIONS in report(X, labels, score_estimator=estimator)
+    model = TwoEnvCausalDiscovery(score_estimator=estimator, random_state=0)
+    with pytest.warns(IdentifiabilityWarning, match=DIRECTIONS):
+        model.fit(X, environments=labels)
+    np.testing.assert_array_equal(model.open_edges_, model.adjacency_matrix_ == 1)
+    assert any("direction stays open of" in n for n in model.identifiability_.notes)
+    X, labels = both([[1, 1], [3, 0.5], [0.4, 2]])
+    model.fit(X, environments=labels)
+    np.testing.assert_array_equal(model.adjacency_matrix_, pair)
+    assert not model.open_edges_.any()
+    model.set_params(criterion="collinearity").fit(X, environments=labels)
+    assert model.open_edges_ is None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -190,11 +226,14 @@ def test_what_cannot_be_tested_says_so(params):
     model.fit(data.X, environments=data.environments)
     verdicts = {a.name: a.verdict for a in model.identifiability_.assumptions}
     assert verdicts["no hidden confounder"] == "untestable"
+    wanted = "untestable" if "prune" in params else "holds"
+    assert verdicts[DIRECTIONS] == wanted
     wanted = "untestable" if "mechanism" in params else "holds"
     assert verdicts[CHANGES] == verdicts[SHAPE] == verdicts[INDEPENDENT] == wanted
     assert np.isnan(model.ratio_gaps_).all() == ("mechanism" in params)
 
 
+@pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
 @pytest.mark.parametrize(("n_samples", "said"), [(100, True), (101, False)])
 def test_levels_of_few_rows_are_said(n_samples, said):
     data = problem(0, n_samples=n_samples)
@@ -225,6 +264,8 @@ def evidence(scales, n_samples, seed):
         noises=[s / spread[0] for s in noises],
         noise_scales=spread / spread[0],
         p_values=None,
+        open_edges=None,
+        pruned=True,
         blur=0.0,
         fewest_rows=0,
         notes=[],
