@@ -38,9 +38,16 @@ CHEAP_PARAMS = {
         {"n_active": 2, "max_steps": 5},
         {"n_active": 2, "max_steps": 5, "variant": "isae_me", "n_encode_steps": 2},
     ],
+    "IRMClassifier": {"hidden": (16,), "max_epochs": 50},
     "SAEStability": {
         "estimator": IdentifiableSAE(n_active=2, max_steps=5),
         "n_fits": 2,
+    },
+    "ScoreMatchingSelectionATE": {
+        "hidden": (16, 16),
+        "max_epochs": 60,
+        "n_draws": 50,
+        "n_grid": 50,
     },
     # As for ICAPostProcessor; and few calibrations.
     "ShiftedNodeDetector": [
@@ -52,13 +59,17 @@ CHEAP_PARAMS = {
         {"score_estimator": "gaussian", "criterion": "collinearity", "prune": "ci"},
         {"method": "hessian", "prune": "score"},
     ],
+    "VRExClassifier": {"hidden": (16,), "max_epochs": 50},
 }
 
 # {class name: why the order of the rows changes the result beyond rounding}.
 ROW_ORDER_MATTERS = {
     "AutoencoderTransformer": "minibatches are drawn by row position",
+    "IRMClassifier": "minibatches are drawn by row position",
     "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
     "SAEStability": "it refits an estimator that draws by row position",
+    "ScoreMatchingSelectionATE": "minibatches are drawn by row position",
+    "VRExClassifier": "minibatches are drawn by row position",
 }
 
 # {class name: why the method is defined by its training rows}.
