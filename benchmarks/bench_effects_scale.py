@@ -58,7 +58,7 @@ def fit(strategy, n, d, n_jobs, seed=0, **more):
     model.fit(*data, **side)
     seconds = time.perf_counter() - start
     if n_jobs == 2:
-        # Their files in shared memory go with them, before this process is ended.
+        # The workers end before this process is ended.
         get_reusable_executor().shutdown()
     return {
         "seconds": seconds,

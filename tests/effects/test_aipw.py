@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
+from skident.datasets import make_causal_digits
 from skident.effects import aipw_ate
 from skident.effects._effect_estimate import EffectEstimate
 
@@ -80,6 +81,33 @@ def test_the_interval_covers_and_ignoring_the_ward_does_not():
     # Binomial(100, 0.95) is below 88 with probability 0.001.
     assert np.mean(covered) >= 0.88
     assert np.mean(naive) < 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("population", list("BCDE"))
+def test_true_labels_of_published_populations_give_their_effect(population):
+    errors, covered = [], []
+    for seed in range(100):
+        data = make_causal_digits(4000, population, random_state=seed)
+        found = aipw_ate(data.y, data.treatment, data.settings[:, 0])
+        errors.append(found.effect - data.true_effect)
+        low, high = found.confidence_interval()
+        covered.append(low <= data.true_effect <= high)
+    assert abs(np.mean(errors)) < 0.1
+    assert np.mean(covered) >= 0.9
+    assert found.stderr == pytest.approx(np.std(errors), rel=0.35)
+
+
+def test_cells_that_lack_an_arm_are_left_to_learners():
+    data = make_causal_digits(600, "B", random_state=0)
+    settings = data.settings[:, :2]
+    rare = (settings == 1).all(axis=1)
+    counts = [np.sum(rare & (data.treatment == arm)) for arm in (0, 1)]
+    assert min(counts) < 2
+    found = aipw_ate(data.y, data.treatment, settings, n_folds=2, random_state=0)
+    assert abs(found.effect - data.true_effect) < 4 * found.stderr
+    with pytest.raises(ValueError, match="some lack an arm"):
+        aipw_ate(data.y, data.treatment, settings, method="stratified")
 
 
 def test_permuted_treatments_have_no_effect():
