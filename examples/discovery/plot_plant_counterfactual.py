@@ -47,7 +47,7 @@ def run_plant(seed):
     return plant, pd.DataFrame(plant.X, columns=graph.names)
 
 
-plant, records = run_plant(3)
+plant, records = run_plant(0)
 records.groupby(plant.environments).std().round(2)
 
 # %%
@@ -127,20 +127,19 @@ _ = axes[0].legend(markerscale=3)
 # %%
 # How far to trust it
 # -------------------
-# The report tests what can be tested. It errs on the side of caution: this plant keeps
-# to the theory, but noise enters its mechanisms otherwise than by a mean and a spread.
-# What is left over after these is not independent of the causes to the last digit, nor
-# exactly rescaled between regimes.
+# The report tests what can be tested. Here no assumption is contradicted. A note names
+# the edges whose direction the data hardly tell: the cause would have been as good a
+# sink as the effect (``open_edges_``).
 
 print(model.identifiability_)
 
 # %%
-# One plant is an anecdote. Other mechanisms and other noises on the same wiring: the
-# share of the edges that point against the order, wrong edges, and mean errors of the
-# counterfactuals on what PKA acts on.
+# One plant is an anecdote. Other mechanisms and other noises on the same wiring: what
+# the report says, the share of the edges that point against the order, wrong edges, and
+# mean errors of the counterfactuals on what PKA acts on.
 
 rows = []
-for seed in range(3):
+for seed in range(1, 5):
     other, _ = run_plant(seed)
     found = TwoEnvCausalDiscovery(random_state=0, max_kernel_samples=500)
     found.fit(other.X, environments=other.environments)
@@ -150,6 +149,7 @@ for seed in range(3):
     moved = np.flatnonzero((true != facts).any(axis=0) & (np.arange(11) != 7))
     rows.append(
         {
+            "report": "ok" if found.identifiability_.ok else "violated",
             "misplaced": topological_divergence(
                 found.causal_order_, other.adjacency_matrix
             ),
@@ -166,7 +166,7 @@ pd.DataFrame(rows).round(2)
 
 # %%
 # The order decides: where it is right, counterfactuals are close to the truth; where an
-# edge has been turned round, they are not, and no test of the fit need show it. With
-# real records nobody fills in this table. Look at the margins of the order
-# (``margins_``), ask again with other rows, and prefer questions about edges that come
-# back.
+# edge has been turned round, they are not. The report often sees that, since noises
+# along a wrong graph depend on one another, but it need not. With real records nobody
+# fills in the other columns. Read the report, look at ``open_edges_``, ask again with
+# other rows, and prefer questions about edges that come back.
