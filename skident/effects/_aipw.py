@@ -18,6 +18,7 @@ from skident.effects._nuisances import (
 )
 from skident.effects._selection_scores import (
     check_arms,
+    fold_strata,
     naive_effect,
     outcome_nuisances,
 )
@@ -216,7 +217,8 @@ def aipw_ate(
             wanted.append(treated)
         X = _as_float("covariates", covariates, y, "(n_samples, n_covariates)")
         rng = check_random_state(random_state)
-        folds = make_folds(n_folds, treatment, rng, order=row_order(X, y))
+        strata = fold_strata(treatment, weight)
+        folds = make_folds(n_folds, strata, rng, order=row_order(X, y))
         found = [p for p, _ in fit_nuisances(X, wanted, folds, random_state=rng)]
         means = found[:2] if means is None else means
         chance = found[-1] if chance is None else chance

@@ -207,22 +207,22 @@ def logistic_by_fold(blocks, strata, y, weight=None):
         coefs[0] = coefs[1]
         return coefs
     open_folds = [k for k in range(last) if single[k] is None]
-    factors, steps = {}, {}
+    factors = {}
     for k in open_folds:
         factors[k] = _factor(blocks.without(curvatures, k), problem.penalties[k])
         slope = blocks.without(gradients, k) - problem.penalties[k] * start
-        steps[k] = cho_solve(factors[k], slope)
-        coefs[k] = start + steps[k]
+        coefs[k] = start + cho_solve(factors[k], slope)
     # Newton steps with the curvature of the start: each pass shrinks the error by
     # about the folds' distance from the start, and serves all folds.
     for _ in range(8):
         gradients = problem.gradients(coefs, open_folds)
-        decrement = 0.0
+        decrements = []
         for k in open_folds:
             slope = gradients[k] - problem.penalties[k] * coefs[k]
-            steps[k] = cho_solve(factors[k], slope)
-            decrement = max(decrement, abs(slope @ steps[k]) / problem.total[k])
-            coefs[k] += steps[k]
+            step = cho_solve(factors[k], slope, check_finite=False)
+            decrements.append(abs(slope @ step) / problem.total[k])
+            coefs[k] += step
+        decrement = np.max(decrements, initial=0.0)
         if decrement <= 1e-17:
             return coefs
         if not decrement < 1:
@@ -324,7 +324,8 @@ class _Logistic:
                 if found[0] < loss or length < 1e-8:
                     break
                 length /= 2
-            if not found[0] < loss:  # no descent left but rounding's
+            if not found[0] < loss:  # what descent is left drowns in rounding
+                step = np.zeros_like(step)
                 break
             coef, (loss, gradients, curvatures) = trial, found
         return coef + step, coef, gradients, curvatures

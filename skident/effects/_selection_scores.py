@@ -222,7 +222,8 @@ def _weighted_effect(
     check_arms(treatment, weight=sample_weight, at_least=1 if n_folds == 1 else 2)
     rng = check_random_state(random_state)
     arms = [treatment == 0, treatment == 1]
-    folds = make_folds(n_folds, treatment, rng, order=row_order(X, y))
+    strata = fold_strata(treatment, sample_weight)
+    folds = make_folds(n_folds, strata, rng, order=row_order(X, y))
     selected = _unless_equal(sample_weight)
     weight = selected
     if selection_prob is not None:
@@ -306,9 +307,8 @@ def mar_effect(
     rng = check_random_state(random_state)
     arms = [treatment == 0, treatment == 1]
     seen = np.where(selected, y, 0.0)
-    folds = make_folds(
-        n_folds, treatment + 2 * selected, rng, order=row_order(X, seen, selected)
-    )
+    strata = fold_strata(treatment + 2 * selected, sample_weight)
+    folds = make_folds(n_folds, strata, rng, order=row_order(X, seen, selected))
     weight = _unless_equal(sample_weight)
     where = " among the selected"
     wanted = [
@@ -409,12 +409,9 @@ def reference_effect(
     arm = np.append(treatment, np.zeros(m))
     outcome = np.append(y, np.zeros(m))
     arms = [here & (arm == 0), here & (arm == 1)]
-    folds = make_folds(
-        n_folds,
-        np.where(here, arm, 2),
-        rng,
-        order=row_order(everyone, outcome, here),
-    )
+    strata = np.append(fold_strata(treatment, sample_weight), np.full(m, -1))
+    order = row_order(everyone, outcome, here)
+    folds = make_folds(n_folds, strata, rng, order=order)
     weight = _unless_equal(sample_weight)
     prior = np.ones(n) if weight is None else weight
     padded = None if weight is None else np.append(weight, np.ones(m))
@@ -487,6 +484,14 @@ def check_arms(treatment, *, rows=None, weight=None, at_least=2):
             f"{counts[0]} of arm 0 and {counts[1]} of arm 1; n_samples = "
             f"{len(treatment)}."
         )
+
+
+def fold_strata(groups, weight):
+    """Strata for folds: the groups, and rows without weight apart.
+
+    Folds then part the rows of a group that count, and no fold takes all of them.
+    """
+    return groups if weight is None else groups + 4 * (weight == 0)
 
 
 def _or_default(learner, default):

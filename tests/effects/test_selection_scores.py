@@ -418,6 +418,20 @@ def test_two_rows_of_an_arm_are_enough(case):
 
 
 @every_case
+def test_two_rows_that_count_are_enough(case):
+    function, given = case(400)
+    weight = np.ones(len(given["y"]))
+    rows = np.flatnonzero(given["treatment"] == 1)
+    if case is mar_case:
+        rows = rows[given["selected"][rows]]
+    weight[given["treatment"] == 1] = 0
+    weight[rows[:2]] = 1
+    for seed in range(4):
+        found = function(**given, sample_weight=weight, random_state=seed)
+        assert np.isfinite([found.effect, found.stderr]).all()
+
+
+@every_case
 def test_a_constant_outcome_has_no_effect(case):
     function, given = case(400)
     given["y"] = np.where(np.isnan(given["y"]), np.nan, 3.0)
