@@ -5,7 +5,11 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
-from skident.effects._derm_base import class_probabilities, predicted_classes
+from skident.effects._derm_base import (
+    class_probabilities,
+    predicted_classes,
+    predicted_outcomes,
+)
 from skident.effects._derm_mixin import DERM
 from skident.effects._derm_weights import BIN_CONSTRAINTS
 from skident.utils._sklearn import StrOptions, check_is_fitted
@@ -369,6 +373,4 @@ class DERMRegressor(RegressorMixin, DERM):
     def predict(self, X):
         """Predicted outcome of each row, of shape (n_samples,)."""
         check_is_fitted(self)
-        predicted = self.estimator_.predict(X)
-        # skorch's nets return a column.
-        return predicted.reshape(len(predicted))
+        return predicted_outcomes(self.estimator_, X)

@@ -7,7 +7,7 @@ from sklearn import config_context, get_config
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from skident.utils._sklearn import _num_samples, _safe_indexing
+from skident.utils._sklearn import _safe_indexing
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -31,26 +31,29 @@ def weight_route(estimator, prefix=""):
     TypeError
         If it takes none.
     """
+    if _is_net(estimator):
+        if prefix:
+            raise TypeError(
+                f"{type(estimator).__name__} gets its weights beside X, which a "
+                "pipeline does not pass on: leave the net outside, or set "
+                "mode='resample'."
+            )
+        if type(estimator).get_loss.__module__.startswith("skorch."):
+            raise TypeError(
+                f"{type(estimator).__name__} ignores weights: define its get_loss, "
+                "which finds them in X['sample_weight'], or set mode='resample'."
+            )
+        return "X"
     if isinstance(estimator, Pipeline):
         name, last = estimator.steps[-1]
-        if not _is_net(last):
-            return weight_route(last, f"{prefix}{name}__")
-    elif _is_net(estimator):
-        if not prefix and not type(estimator).get_loss.__module__.startswith("skorch"):
-            return "X"
-    else:
-        parameters = inspect.signature(estimator.fit).parameters
-        if "sample_weight" in parameters:
-            return f"{prefix}sample_weight"
-        if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            for inner in ("estimator", "regressor"):
-                if getattr(estimator, inner, None) is not None:
-                    return weight_route(getattr(estimator, inner), prefix)
-    if _is_net(estimator) and not prefix:
-        raise TypeError(
-            f"{type(estimator).__name__} ignores weights: define its get_loss, which "
-            'finds them in X["sample_weight"], or set mode="resample".'
-        )
+        return weight_route(last, f"{prefix}{name}__")
+    parameters = inspect.signature(estimator.fit).parameters
+    if "sample_weight" in parameters:
+        return f"{prefix}sample_weight"
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for inner in ("estimator", "regressor"):
+            if getattr(estimator, inner, None) is not None:
+                return weight_route(getattr(estimator, inner), prefix)
     raise TypeError(
         f"{type(estimator).__name__}.fit takes no sample_weight: set mode='resample' "
         "to draw rows by their weights, or choose another estimator."
@@ -76,23 +79,31 @@ def fit_base(base, X, y, weights, mode, rng, classes=None):
     fitted : estimator
     """
     fitted = clone(base)
+    if weights is not None and mode == "resample":
+        drawn = np.sort(rng.choice(len(y), len(y), p=weights / weights.sum()))
+        X, y, weights = _safe_indexing(X, drawn), y[drawn], None
     if _is_net(fitted):
-        # skorch's regressors want a column, its classifiers whole numbers from 0 on.
-        y = y[:, None] if classes is None else np.searchsorted(classes, y)
-        y = y.astype(np.float32 if classes is None else np.int64)
+        return _fit_net(fitted, X, y, weights, rng, classes)
     if weights is None:
         return fitted.fit(X, y)
-    if mode == "resample":
-        drawn = np.sort(rng.choice(len(y), len(y), p=weights / weights.sum()))
-        return fitted.fit(_safe_indexing(X, drawn), y[drawn])
-    name = weight_route(fitted)
-    if name == "X":
-        return fitted.fit({"X": X, "sample_weight": weights.astype(np.float32)}, y)
     if _routes_weights(fitted):
         return fitted.fit(X, y, sample_weight=weights)
     # Without routing they reach the learner, whatever its steps have asked for.
     with config_context(enable_metadata_routing=False):
-        return fitted.fit(X, y, **{name: weights})
+        return fitted.fit(X, y, **{weight_route(fitted): weights})
+
+
+def _fit_net(net, X, y, weights, rng, classes):
+    """Train a user's skorch net, which finds the weights in its batches."""
+    from skident.utils._torch import seeded
+
+    # Its regressors want a column, its classifiers whole numbers from 0 on.
+    y = y[:, None] if classes is None else np.searchsorted(classes, y)
+    y = y.astype(np.float32 if classes is None else np.int64)
+    if weights is not None:
+        X = {"X": X, "sample_weight": weights.astype(np.float32)}
+    with seeded(int(rng.integers(_MAX_SEED)), net.device or "cpu"):
+        return net.fit(X, y)
 
 
 def predict_base(fitted, X, classes):
@@ -110,7 +121,7 @@ def predict_base(fitted, X, classes):
         of codes), or ndarray of float of shape (n,)
     """
     if classes is None:
-        return np.asarray(fitted.predict(X), dtype=np.float64).reshape(_num_samples(X))
+        return predicted_outcomes(fitted, X).astype(np.float64)
     proba = None
     if hasattr(fitted, "predict_proba"):
         proba = class_probabilities(fitted, X, classes)
@@ -119,13 +130,20 @@ def predict_base(fitted, X, classes):
 
 def predicted_classes(fitted, X, classes):
     """Predicted labels, of shape (n,)."""
-    found = fitted.predict(X)
+    found = _ask(fitted, "predict", X)
     return classes[found] if _is_net(fitted) else found
+
+
+def predicted_outcomes(fitted, X):
+    """Predicted real outcomes, of shape (n,)."""
+    found = np.asarray(_ask(fitted, "predict", X))
+    # skorch's nets return a column.
+    return found.reshape(len(found))
 
 
 def class_probabilities(fitted, X, classes):
     """Probabilities in the order of ``classes``, 0 for those it has not seen."""
-    proba = fitted.predict_proba(X)
+    proba = _ask(fitted, "predict_proba", X)
     seen = classes if _is_net(fitted) else getattr(fitted, "classes_", classes)
     if len(seen) == len(classes):
         return proba
@@ -141,6 +159,16 @@ def seed_unseeded(estimator, rng):
     fresh = {p: int(rng.integers(_MAX_SEED)) for p in states if params[p] is None}
     if fresh:
         estimator.set_params(**fresh)
+
+
+def _ask(fitted, method, X):
+    """Outputs of a method; a net draws nothing from torch's generator for them."""
+    if not _is_net(fitted):
+        return getattr(fitted, method)(X)
+    from skident.utils._torch import seeded
+
+    with seeded(0, fitted.device or "cpu"):
+        return getattr(fitted, method)(X)
 
 
 def _is_net(estimator):
