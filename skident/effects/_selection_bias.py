@@ -77,8 +77,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         selected, in the units and with the columns of ``X``. Steps of a pipeline before
         the estimator do not transform it.
     support_mask : callable or None, default=None
-        Rule ``(X, t) -> bool of shape (n_samples,)``: whether arm t (0 or 1) can be
-        observed at the rows of the array ``X``.
+        Rule ``(X, t) -> bool of shape (n_samples,)``: whether arm t can be observed at
+        the rows of the array ``X``. t is 0, 1 or an array of an arm a row.
     c_overlap : float, default=0.05
         Propensities in [c, 1 - c] are overlap.
     min_selection_prob : float or None, default=None

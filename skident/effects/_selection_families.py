@@ -17,6 +17,8 @@ _LOG_ROOT_TWO_PI = 0.5 * np.log(2.0 * np.pi)
 # Spread over mean below which multiplicative noise is not let fall, where the mean
 # crosses zero; in standard deviations of the outcome.
 _FLOOR = 1e-3
+# Of shape parameters in size; noise of exp(-15) outcomes' spread is none.
+_LARGEST_LOG = 15.0
 
 
 def log_selection(eta, form):
@@ -26,7 +28,9 @@ def log_selection(eta, form):
     ----------
     eta : ndarray
         Linear predictor.
-    form : {"logistic", "probit"}
+    form : {"logistic", "probit", "exponential"}
+        The last is the far tail of the first, and no probability where eta is
+        positive; a factor in it makes no difference to selected rows.
 
     Returns
     -------
@@ -34,6 +38,8 @@ def log_selection(eta, form):
     """
     if form == "logistic":
         return log_expit(eta), expit(-eta)
+    if form == "exponential":
+        return eta, np.ones_like(eta)
     value = log_ndtr(eta)
     return value, np.exp(-0.5 * eta**2 - _LOG_ROOT_TWO_PI - value)
 
@@ -115,6 +121,11 @@ class LocationScale:
     def linear_start(self, y):
         """Outcome on whose scale eta starts from least squares."""
         return y
+
+    @staticmethod
+    def allowed(shape):
+        """Whether shape parameters are in their domain."""
+        return np.abs(shape).max() < _LARGEST_LOG
 
     def grid(self, eta, shape, n_grid):
         """Increasing outcomes that cover the law of each row, (n, n_grid)."""
@@ -247,6 +258,8 @@ class LogNormal:
         sd = np.sqrt(np.average((np.log(y) - eta) ** 2, weights=weight))
         return np.array([np.log(max(sd, 1e-6))])
 
+    allowed = staticmethod(LocationScale.allowed)
+
     def linear_start(self, y):
         return np.log(y)
 
@@ -291,6 +304,10 @@ class Pareto:
         self.log_survival_ = np.log(0.5 * (1.0 - u))
         self.log_weights_ = np.log(0.5 * w)
         self.low = low
+
+    @staticmethod
+    def allowed(shape):
+        return True
 
     @staticmethod
     def index(eta):
@@ -348,6 +365,12 @@ class LogNormalNoise:
     spread = LocationScale.spread
     mean = LocationScale.mean
     linear_start = LocationScale.linear_start
+
+    @staticmethod
+    def allowed(shape):
+        # A support that ends at one row, with a scale of zero, has no bound on its
+        # likelihood; skewness is let up to that of exp(1.2 z), about 11.
+        return abs(shape[0]) < _LARGEST_LOG and -7.0 < shape[1] < np.log(1.2)
 
     def start(self, y, eta, weight):
         size = np.hypot(eta, _FLOOR) if self.multiplicative else 1.0
@@ -436,6 +459,11 @@ class LomaxNoise:
     spread = LocationScale.spread
     mean = LocationScale.mean
     linear_start = LocationScale.linear_start
+
+    @staticmethod
+    def allowed(shape):
+        # Tail indices from 1.1, hardly a mean, to 1000, hardly another than infinite.
+        return abs(shape[0]) < _LARGEST_LOG and np.log(0.1) < shape[1] < np.log(1e3)
 
     def start(self, y, eta, weight):
         size = np.hypot(eta, _FLOOR) if self.multiplicative else 1.0

@@ -1,10 +1,13 @@
 """One fit of an effect under selection: by the strategy that was decided on."""
 
+import warnings
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
+from scipy.stats import chi2
 from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skident.effects._expectile_bounds import (
@@ -35,6 +38,8 @@ from skident.exceptions import IdentificationError
 
 # Families of noise that end where the parameters say.
 _MOVING_SUPPORT = ("lognormal_noise", "lomax_noise")
+# Level at which a logistic selection has to bend.
+_BEND_LEVEL = 0.05
 
 
 @dataclass
@@ -361,9 +366,11 @@ def _joint(inputs, settings, rng):
             "family_check_": fit.family_check,
         },
     )
+    if fit.refusal is None:
+        estimate.refusal = _straight(fit, chance, arrays, reference, params, seed)
     # Where the support moves with the parameters, no expansion gives standard errors.
     moves = params["family"] in _MOVING_SUPPORT and settings.inference == "auto"
-    if fit.refusal is None and (moves or settings.inference == "bootstrap"):
+    if estimate.refusal is None and (moves or settings.inference == "bootstrap"):
         # From one start and at the chosen degrees: a draw is near the whole sample.
         params |= {"degree": fit.degree, "n_starts": 1}
         if fit.x_density_degree is not None:
@@ -371,6 +378,42 @@ def _joint(inputs, settings, rng):
         method = partial(_by_likelihood, seed=seed, **params)
         _bootstrap(estimate, method, arrays, settings, rng, reference)
     return estimate
+
+
+def _straight(fit, chance, arrays, reference, params, seed):
+    """Why a logistic selection cannot be told from an exponential, or None.
+
+    An exponential selection moves normal outcomes and leaves them normal: the bend of
+    the logistic curve alone tells their mean. With half of the rows beyond its middle
+    it is seen; else it has to add to the likelihood.
+    """
+    kinds = params["family"], params["noise"], params["form"]
+    if kinds != ("normal", "additive", "logistic"):
+        return None
+    if not fit.outcome_dependent_detected or np.median(chance) > 0.5:
+        return None
+    # The penalty, of one unit of likelihood for slopes of some standard deviations,
+    # keeps slopes finite that move the same things as other parameters do.
+    params = params | {"form": "exponential", "n_starts": 1, "ridge": 1.0}
+    params["degree"] = fit.degree
+    if fit.x_density_degree is not None:
+        params["x_density"] = fit.x_density_degree
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            tail = _by_likelihood(*arrays, x_reference=reference, seed=seed, **params)
+        except np.linalg.LinAlgError:
+            return None
+    statistic = 2 * (fit.log_likelihood - tail.log_likelihood)
+    p_value = float(chi2.sf(max(statistic, 0.0), 1))
+    if p_value < _BEND_LEVEL:
+        return None
+    return (
+        "exponential_tilt",
+        "An exponential selection, which shifts outcomes just as another mean would, "
+        f"fits the rows as well as a logistic one (p = {p_value:.2g} of its bend, "
+        f"wanted at most {_BEND_LEVEL:g}): the two cannot be told apart.",
+    )
 
 
 def _by_likelihood(X, y, treatment, weight, *, x_reference=None, seed, **params):

@@ -268,7 +268,7 @@ def _mar(facts):
         "Covariates and treatments of the unselected rows are there, and selection "
         "does not depend on the outcome.",
         (UNCONFOUNDED, NO_OUTCOME, OVERLAP, POSITIVE),
-        f"{_PAPER}, Corollary 3.9 (selection back-door)",
+        f"{_PAPER}, Corollaries 3.9 to 3.14 (selection back-door)",
     )
 
 
@@ -285,7 +285,7 @@ def _reference(facts):
             OVERLAP_SELECTED,
             "x_reference is a sample of the population's covariates",
         ),
-        f"{_PAPER}, Corollary 3.10 (back-door with external data)",
+        f"{_PAPER}, Corollaries 3.9 to 3.14 (back-door with external data)",
     )
 
 
@@ -332,7 +332,7 @@ def _joint(facts):
             f"outcomes are {family} given X and T" + ("" if facts.family else assumed),
             "mean outcomes and the logit of the propensity are polynomials in X",
         ),
-        f"{_PAPER}, Proposition 3.5 and Corollary 3.13",
+        f"{_PAPER}, Proposition 3.5",
         facts.bounds,
     )
 
