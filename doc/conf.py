@@ -25,7 +25,13 @@ extensions = [
     "myst_parser",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "_api_tables.rst"]
+exclude_patterns = [
+    "_build",
+    "_api_tables.rst",
+    # Sections that the pages of effects include.
+    "user_guide/effects_invariant_risk.rst",
+    "user_guide/effects_score_matching.rst",
+]
 nitpicky = False
 
 html_theme = "pydata_sphinx_theme"
