@@ -190,7 +190,7 @@ class TwoEnvCausalDiscovery(
     With "gaussian" no more than covariances is used.
 
     Strongly wiggly mechanisms and few rows (some hundreds for ten nodes) leave the
-    order of nonlinear models little better than chance; see ``margins_``.
+    order of nonlinear models little better than chance; see ``open_edges_``.
 
     "mcd" with "stein" takes O(d E n^3) operations for d nodes and E environments of n
     rows, at most ``max_kernel_samples``, and O(n^2) numbers for each environment at
