@@ -592,7 +592,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
         treatment : array-like of shape (n_samples,), default=None
         selected : array-like of shape (n_samples,), default=None
-            Rows that were not selected do not count.
+            Rows that were not selected do not count; None: those without an outcome
+            (NaN) do not.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -602,6 +603,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
             in nats; otherwise R² of :meth:`predict` on the selected rows.
         """
         check_is_fitted(self)
+        if selected is None:
+            selected = ~np.isnan(np.asarray(y, dtype=np.float64)).ravel()
         X, y, selected = check_rows(self, X, y, selected, reset=False)
         X, y = X[selected], y[selected]
         weight = None

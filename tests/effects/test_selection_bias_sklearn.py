@@ -160,18 +160,16 @@ def test_single_precision_is_kept_and_changes_little():
     frame = survey()
     kept = frame[frame["answered"]]
     X, y, t = kept[NAMES].to_numpy(), kept["score"], kept["treated"]
-    model = SelectionBiasATE(
-        selection_depends_on=XT,
-        x_reference=frame[NAMES].to_numpy(),
-        min_selection_prob=0.5,
-        random_state=0,
-    )
     found = []
     for dtype in (np.float64, np.float32):
-        model.fit(X.astype(dtype), y.astype(dtype), treatment=t)
-        assert model.predict(X.astype(dtype)).dtype == dtype
-        assert model.effect(X.astype(dtype)).dtype == dtype
-        found.append([model.effect_, *model.bounds_])
+        params = {"x_reference": frame[NAMES].to_numpy(dtype), "random_state": 0}
+        model = SelectionBiasATE(selection_depends_on=XT, **params)
+        bounded = SelectionBiasATE("bounds", min_selection_prob=0.5, **params)
+        for each in (model, bounded):
+            each.fit(X.astype(dtype), y.astype(dtype), treatment=t)
+            assert each.predict(X.astype(dtype)).dtype == dtype
+            assert each.effect(X.astype(dtype)).dtype == dtype
+        found.append([model.effect_, *bounded.bounds_])
     # Rows are rounded to 6e-8 of themselves.
     np.testing.assert_allclose(found[1], found[0], rtol=1e-4)
 
@@ -201,6 +199,10 @@ def test_columns_of_a_dataframe_are_the_side_inputs():
         treatment=frame["treated"],
         selected=frame["answered"],
     )
+    # Without it, rows that lack an outcome do not count.
+    assert wanted.score(
+        frame[NAMES], frame["score"], treatment=frame["treated"]
+    ) == model.score(frame[columns], frame["score"])
     kept = frame[frame["answered"]]
     weighted = FromColumns(
         SelectionBiasATE(random_state=0), treatment="treated", selection_prob="chance"
