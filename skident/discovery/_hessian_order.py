@@ -53,10 +53,16 @@ def hessian_order(
     rng = np.random.default_rng(rng)
     if score_estimator == "gaussian":
         blocks = on_one_scale(blocks, "standard")
-        precisions = [
-            precision_of(covariance_of(block), len(block)) for block in blocks
-        ]
-        return order_of_hessians(*hessians_of_precisions(np.stack(precisions)))
+        sizes = np.array([len(block) for block in blocks])
+        covariances = [covariance_of(block) for block in blocks]
+        precisions = np.stack(
+            [precision_of(C, n) for C, n in zip(covariances, sizes, strict=True)]
+        )
+        return order_of_hessians(
+            *hessians_of_precisions(precisions),
+            differences=precisions[1:] - precisions[0],
+            covariance=np.tensordot(sizes / sizes.sum(), np.stack(covariances), axes=1),
+        )
     blocks = on_one_scale(blocks, marginals)
     points = pooled_points(blocks, max_points, rng)
     blocks = thinned(blocks, max_kernel_samples, rng)
@@ -75,7 +81,8 @@ def hessian_order(
     n_averaged = min(len(gap), max(_FEWEST_AVERAGED, round(_SHARE_AVERAGED * len(gap))))
     best = kept[np.argsort(gap, kind="stable")[:n_averaged]]
     hessians = np.stack([fit.jacobian(points[best]).mean(axis=0) for fit in fits])
-    found = order_of_hessians(*_groups(hessians[0] - hessians[1:]))
+    changes = hessians[0] - hessians[1:]
+    found = order_of_hessians(*_groups(changes), differences=changes)
     strength = np.sqrt(np.square(differences).mean(axis=1))
     return _with(found, strength, eta, tuple(map(len, blocks)))
 
@@ -92,19 +99,26 @@ def _groups(differences):
     return differences[0::2].sum(axis=0), differences[1::2].sum(axis=0)
 
 
-def order_of_hessians(first, second):
+def order_of_hessians(first, second, *, differences=None, covariance=None):
     """Order of the nodes from two matrices J^T W J with diagonal W.
 
     Parameters
     ----------
     first, second : ndarray of shape (d, d)
         Hessian differences of two groups of environments.
+    differences : ndarray of shape (E, d, d) or None, default=None
+        Those of each auxiliary environment; None are the two groups.
+    covariance : ndarray of shape (d, d) or None, default=None
+        Of the nodes, for the size of the noises; None has noises of size one.
 
     Returns
     -------
     found : CausalOrder
-        ``directions`` holds the two diagonals, node by node, as unit vectors.
+        ``directions`` holds the diagonals W of each environment, node by node, as unit
+        vectors.
     """
+    if differences is None:
+        differences = np.stack([first, second])
     d = len(first)
     values, vectors = linalg.eig(second, first, check_finite=False)
     notes = ()
@@ -124,20 +138,22 @@ def order_of_hessians(first, second):
     pivots = np.diag(J).copy()
     J /= np.where(np.abs(pivots) > 0, pivots, 1.0)[:, None]
     inverse = linalg.pinv(J)
-    scales = np.column_stack(
-        [np.diag(inverse.T @ hessian @ inverse) for hessian in (first, second)]
-    )
+    scales = np.einsum("ki,ekl,li->ie", inverse, differences, inverse)
     lengths = np.linalg.norm(scales, axis=1, keepdims=True)
     directions = np.divide(
         scales, lengths, out=np.zeros_like(scales), where=lengths > 0
     )
     directions *= np.where(directions.sum(axis=1) < 0, -1.0, 1.0)[:, None]
-    path, remaining = Path(d, 2), np.arange(d)
+    spread = np.ones(d)
+    if covariance is not None:
+        spread = np.sqrt(np.einsum("ik,kl,il->i", J, covariance, J))
+    strength = np.abs(scales) * spread[:, None]
+    path, remaining = Path(d, len(differences)), np.arange(d)
     mass = np.abs(J) - np.diag(np.abs(np.diag(J)))
     while len(remaining):
         crit = mass[np.ix_(remaining, remaining)].sum(axis=0)
         at = directions[remaining]
-        _, remaining = path.remove(remaining, crit, at, np.abs(scales[remaining]).T)
+        _, remaining = path.remove(remaining, crit, at, strength[remaining].T)
     return path.found(notes=notes)
 
 

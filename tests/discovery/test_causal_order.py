@@ -144,6 +144,26 @@ def test_directions_are_the_coefficients_of_the_noises():
     )
 
 
+@pytest.mark.parametrize("n_environments", [2, 3, 5])
+def test_hessians_give_each_environment_its_coefficients(n_environments):
+    data = make_multi_env_scm(
+        20_000, 4, kind="linear", n_environments=n_environments, random_state=0
+    )
+    blocks = blocks_of(data)
+    found = hessian_order(blocks, score_estimator="gaussian")
+    assert found.directions.shape == (4, n_environments - 1)
+    assert found.shift_strength.shape == (n_environments - 1, 4)
+    assert share_misplaced(found.order, data) == 0
+    if n_environments > 2:
+        coefficients = 1 - data.noise_scales[1:] ** -2.0
+        # Relative errors of some hundredths from 20,000 rows.
+        np.testing.assert_allclose(
+            found.noise_ratio, coefficients[0] / coefficients[1], rtol=0.2
+        )
+        other = linear(blocks)
+        np.testing.assert_allclose(found.shift_strength, other.shift_strength, rtol=0.2)
+
+
 def test_marginal_precisions_are_those_of_the_marginal_covariances():
     # The rank-one downdates against inverses of blocks of the covariances.
     _, precisions, covariance = exact_precisions(13)
