@@ -344,7 +344,11 @@ def _joint(inputs, settings, rng):
         "n_starts": settings.n_starts,
     }
     arrays = (in_float64(X), y, treatment, weight)
-    fit = _by_likelihood(*arrays, x_reference=reference, seed=seed, **params)
+    try:
+        fit = _by_likelihood(*arrays, x_reference=reference, seed=seed, **params)
+    except np.linalg.LinAlgError as error:
+        reason = f"The likelihood has no maximum that can be computed ({error})."
+        return Estimate(refusal=("no_maximum", reason))
     chance = fit.selection_probability(X, treatment, y)
     estimate = Estimate(
         effect=fit.effect,

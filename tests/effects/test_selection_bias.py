@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skident.datasets import make_selection_bias
-from skident.effects import SelectionBiasATE, _score_matching_fit
+from skident.effects import SelectionBiasATE, _score_matching_fit, _selection_fit
 from skident.effects._selection_scores import selected_effect
 from skident.exceptions import IdentifiabilityWarning, IdentificationError
 
@@ -242,6 +242,19 @@ def test_a_tilt_is_refused():
             assert model.likelihood_ratio_ is not None
     # A bend of chance is let pass one time in twenty; twice in three is one in 140.
     assert sum(refused) >= 2
+
+
+def test_a_likelihood_without_a_maximum_is_refused(monkeypatch):
+    def fail(*args, **kwargs):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    monkeypatch.setattr(_selection_fit, "fit_joint", fail)
+    X, y, t, everyone = tilted(300)
+    model = SelectionBiasATE("joint", x_reference=everyone, random_state=0)
+    model = fit_quietly(model, X, y, treatment=t)
+    assert model.identification_.code == "no_maximum" and np.isnan(model.effect_)
+    assert "SVD did not converge" in model.identification_.reason
+    assert np.isfinite(model.predict(X)).all()
 
 
 def test_dependence_that_is_not_seen_is_not_excluded():
