@@ -17,6 +17,8 @@ from skident.utils._validation import check_sample_weight
 
 _DTYPES = [np.float64, np.float32]
 _CHUNK = 4096
+# One row in so many starts a logistic fit of many rows.
+_THIN = 8
 # Ridge penalties tried, per row and in units of standardised columns: from least
 # squares, changed by 1e-8 of itself, to slopes that are nearly zero.
 _PENALTIES = np.logspace(2, -8, 21)
@@ -73,7 +75,7 @@ class FoldBlocks:
                     yield fold, rows
 
     def without(self, parts, fold):
-        """Sum of the folds' parts but one; of all of them for fold -1, or of one."""
+        """Sum of the folds' parts but one; of all of them for ``fold=n_folds``."""
         # A sum of the others, no difference: that would cancel where a fold has nearly
         # all the weight.
         if self.n_folds == 1:
@@ -145,8 +147,7 @@ def ridge_by_fold(blocks, strata, y, weight=None):
         moments[fold] += part.T @ part
     coefs = np.empty((blocks.n_folds + 1, size))
     for fold in range(blocks.n_folds + 1):
-        left_out = fold if fold < blocks.n_folds else -1
-        coefs[fold] = _ridge(blocks.without(moments, left_out))
+        coefs[fold] = _ridge(blocks.without(moments, fold))
     coefs[:, -1] += centre
     return coefs
 
@@ -202,32 +203,32 @@ def logistic_by_fold(blocks, strata, y, weight=None):
             coefs[fold, -1] = np.inf if only else -np.inf
     if single[last] is not None:
         return coefs
-    coefs[last], start, gradients, curvatures = problem.newton(-1)
     if blocks.n_folds == 1:
-        coefs[0] = coefs[1]
+        coefs[:] = problem.newton(last)[0]
         return coefs
-    open_folds = [k for k in range(last) if single[k] is None]
+    _, start, loss, gradients, curvatures = problem.newton(last, tol=1e-4)
+    models = [k for k in range(last + 1) if single[k] is None]
     factors = {}
-    for k in open_folds:
+    for k in models:
         factors[k] = _factor(blocks.without(curvatures, k), problem.penalties[k])
         slope = blocks.without(gradients, k) - problem.penalties[k] * start
         coefs[k] = start + cho_solve(factors[k], slope)
     # Newton steps with the curvature of the start: each pass shrinks the error by
-    # about the folds' distance from the start, and serves all folds.
+    # about the distance from the start, and serves all folds.
     for _ in range(8):
-        gradients = problem.gradients(coefs, open_folds)
+        gradients = problem.gradients(coefs, models)
         decrements = []
-        for k in open_folds:
+        for k in models:
             slope = gradients[k] - problem.penalties[k] * coefs[k]
             step = cho_solve(factors[k], slope, check_finite=False)
-            decrements.append(abs(slope @ step) / problem.total[k])
+            decrements.append(abs(slope @ step))
             coefs[k] += step
-        decrement = np.max(decrements, initial=0.0)
-        if decrement <= 1e-17:
+        decrement = np.max(decrements) / loss
+        if decrement <= 1e-14:
             return coefs
         if not decrement < 1:
             break
-    for k in open_folds:
+    for k in models:
         coefs[k] = problem.newton(k)[0]
     return coefs
 
@@ -249,16 +250,15 @@ class _Logistic:
             sums[0, fold] += w @ blocks.Z[rows]
             sums[1, fold] += np.einsum("i,ij,ij->j", w, blocks.Z[rows], blocks.Z[rows])
             mass[fold] += w.sum() - w @ target, w @ target
-        self.mass = [blocks.without(mass, k) for k in [*range(n_folds), -1]]
+        self.mass = [blocks.without(mass, k) for k in range(n_folds + 1)]
         self.total = [part.sum() for part in self.mass]
         # Of slopes of columns standardised by the fit's own rows, in units of ours.
         self.penalties = np.zeros((n_folds + 1, size))
         for k in range(n_folds + 1):
-            left_out = k if k < n_folds else -1
             total = self.total[k]
             if total == 0:
                 continue
-            mean, square = (blocks.without(part, left_out) / total for part in sums)
+            mean, square = (blocks.without(part, k) / total for part in sums)
             scale, _ = _spread((square - mean**2)[:-1])
             self.penalties[k, :-1] = scale**2
 
@@ -269,58 +269,78 @@ class _Logistic:
             return None
         return treated > 0
 
-    def evaluate(self, coef, left_out):
-        """Loss of the training rows, and gradients and curvatures of all folds."""
+    def evaluate(self, coef, left_out, thin=1):
+        """Loss of the training rows, and gradients and curvatures of all folds.
+
+        Of every ``thin``-th row, and of as much of the penalty.
+        """
         n_folds, size = self.blocks.n_folds, len(coef)
-        loss, gradients = np.zeros(n_folds), np.zeros((n_folds, size))
+        loss, gradients = 0.0, np.zeros((n_folds, size))
         curvatures = np.zeros((n_folds, size, size))
         for fold, Z, target, w in self.parts:
             if fold == left_out:
                 continue
+            Z, target, w = Z[::thin], target[::thin], w[::thin]
             odds = Z @ coef
             chance = expit(odds)
-            loss[fold] += w @ (np.logaddexp(0, odds) - target * odds)
+            loss += w @ (np.logaddexp(0, odds) - target * odds)
             gradients[fold] += (w * (target - chance)) @ Z
             root = Z * np.sqrt(w * chance * (1 - chance))[:, None]
             curvatures[fold] += root.T @ root
-        penalty = self.penalties[left_out]
-        return loss.sum() + penalty @ coef**2 / 2, gradients, curvatures
+        loss += self.penalties[left_out] @ coef**2 / (2 * thin)
+        return loss, gradients, curvatures
 
-    def gradients(self, coefs, open_folds):
-        """Gradient of each open fold's log likelihood at its own coefficients."""
-        slopes = np.zeros((self.blocks.n_folds, coefs.shape[1]))
-        models = coefs[open_folds]
+    def gradients(self, coefs, models):
+        """Gradient of each model's log likelihood at its own coefficients."""
+        slopes = np.zeros_like(coefs)
+        own = coefs[models]
         for fold, Z, target, w in self.parts:
-            residual = w * (target - expit(models @ Z.T))
-            if fold in open_folds:
-                residual[open_folds.index(fold)] = 0
-            slopes[open_folds] += residual @ Z
+            residual = w * (target - expit(own @ Z.T))
+            if fold in models:
+                residual[models.index(fold)] = 0
+            slopes[models] += residual @ Z
         return slopes
 
-    def newton(self, left_out):
-        """Minimise over all folds but one; also where its last step started from.
+    def newton(self, left_out, tol=1e-12):
+        """Minimise over all folds but one, or over all for ``left_out=n_folds``.
 
         Returns
         -------
         coef, start : ndarray of shape (n_features + 1,)
-        gradients, curvatures : of each fold at ``start``
+            Where the last step ended, and where it started.
+        loss, gradients, curvatures
+            At ``start``, as of :meth:`evaluate`.
         """
-        penalty = self.penalties[left_out]
         control, treated = self.mass[left_out]
-        coef = np.zeros(len(penalty))
-        coef[-1] = np.log(treated / control)
-        loss, gradients, curvatures = self.evaluate(coef, left_out)
+        constant = np.zeros(self.penalties.shape[1])
+        constant[-1] = np.log(treated / control)
+        n_rows = sum(len(target) for _, _, target, _ in self.parts)
+        if n_rows < _THIN * 40 * len(constant):
+            return self._descend(constant, left_out, tol)
+        # A part of the rows leads most of the way.
+        start = self._descend(constant, left_out, 1e-3, _THIN)[0]
+        share = treated / (treated + control)
+        entropy = -treated * np.log(share) - control * np.log1p(-share)
+        found = self.evaluate(start, left_out)
+        if not found[0] < entropy:
+            return self._descend(constant, left_out, tol)
+        return self._descend(start, left_out, tol, found=found)
+
+    def _descend(self, coef, left_out, tol, thin=1, found=None):
+        """Newton steps, until the next promises less than ``tol`` of the loss."""
+        penalty = self.penalties[left_out] / thin
+        found = self.evaluate(coef, left_out, thin) if found is None else found
+        loss, gradients, curvatures = found
         for _ in range(100):
             slope = gradients.sum(axis=0) - penalty * coef
             step = cho_solve(_factor(curvatures.sum(axis=0), penalty), slope)
-            decrement = slope @ step / self.total[left_out]
-            # The step squares the relative error: 1e-12 in the loss becomes rounding.
-            if decrement <= 1e-12:
+            # A step squares the relative error: 1e-12 of the loss becomes rounding.
+            if slope @ step <= tol * loss:
                 break
             length = 1.0
             while True:
                 trial = coef + length * step
-                found = self.evaluate(trial, left_out)
+                found = self.evaluate(trial, left_out, thin)
                 if found[0] < loss or length < 1e-8:
                     break
                 length /= 2
@@ -328,7 +348,7 @@ class _Logistic:
                 step = np.zeros_like(step)
                 break
             coef, (loss, gradients, curvatures) = trial, found
-        return coef + step, coef, gradients, curvatures
+        return coef + step, coef, loss, gradients, curvatures
 
 
 def _factor(curvature, penalty):

@@ -16,7 +16,7 @@ from skident.effects._linear_nuisances import (
     ridge_by_fold,
 )
 
-SIZES = [(60, 3), (400, 10), (25, 40)]
+SIZES = [(60, 3), (400, 10), (25, 40), (6000, 6)]
 
 
 def data(n, d, seed=0):
@@ -113,6 +113,20 @@ def test_slopes_stay_finite_where_classes_are_apart():
     np.testing.assert_allclose(chance, expected, atol=1e-5)
 
 
+def test_a_start_that_misleads_is_left():
+    # Every eighth row, from which fits of many rows start, is of one class.
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((4000, 3))
+    labels = (X[:, 0] + rng.logistic(size=4000) > 0).astype(int)
+    labels[:: module._THIN] = 0
+    oracle = make_pipeline(
+        StandardScaler(), LogisticRegression(solver="newton-cholesky", tol=1e-10)
+    )
+    expected = oracle.fit(X, labels).predict_proba(X)
+    found = FoldLogistic().fit(X, labels).predict_proba(X)
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
 def test_one_class_has_probability_1():
     X = np.arange(6.0)[:, None]
     alone = FoldLogistic().fit(X, np.full(6, "b"))
@@ -139,10 +153,12 @@ def test_folds_that_contradict_each_other_fall_back_to_newton(monkeypatch):
     monkeypatch.setattr(
         module._Logistic,
         "newton",
-        lambda self, left_out: calls.append(left_out) or newton(self, left_out),
+        lambda self, left_out, **tol: (
+            calls.append(left_out) or newton(self, left_out, **tol)
+        ),
     )
     chance = expit(blocks.predict(logistic_by_fold(blocks, [0], labels)))
-    assert calls == [-1, 0, 1, 2]
+    assert calls == [3, 0, 1, 2, 3]
     for k in range(3):
         alone = FoldLogistic().fit(X[fold != k], labels[fold != k])
         expected = alone.predict_proba(X[fold == k])[:, 1]
