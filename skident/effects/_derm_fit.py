@@ -148,7 +148,7 @@ def fit_model(est, X, y, settings, sample_weight, base):
     elif asked and est.cv is not None:
         rows, outputs = out_of_fold(est, base, problem, every, rng)
     _store_weights(est, trained, weights, weighting, problem.names)
-    expected = _examine(est, problem, every, rows, outputs)
+    expected = _examine(est, problem, rows, outputs)
     lifting = None
     if every is not None and expected is not None:
         lifting = lifting_check(
@@ -352,7 +352,7 @@ def _fit_fold(base, problem, train, test, mode, seed, config):
         return predict_base(fitted, _safe_indexing(problem.X, test), problem.classes)
 
 
-def _examine(est, problem, weighting, rows, outputs):
+def _examine(est, problem, rows, outputs):
     """Set what held-out rows say of the predictions; the expected outcomes of these."""
     est.reliability_, est._response = np.nan, None
     if problem.classes is not None:
@@ -365,9 +365,9 @@ def _examine(est, problem, weighting, rows, outputs):
             )
         return None
     y = problem.values[rows]
-    # Within an outcome this is the law of the settings that was trained on.
-    weight = problem.weights(weighting)
-    weight = None if weight is None else weight[rows]
+    # If predictions depend on the outcome alone, the mean given the outcome is the same
+    # under any weights of the settings; those of the fit put much on few rows.
+    weight = None if problem.sample_weight is None else problem.sample_weight[rows]
     values = None if problem.classes is None else est.class_values_
     expected, parts = expected_outcome(
         outputs, getattr(est, "prediction", "expectation"), values
