@@ -443,7 +443,8 @@ class TwoEnvCausalDiscovery(
         Raises
         ------
         ValueError
-            If a node is not known, or a value is not finite or of another shape.
+            If a node is not known or set twice, or a value is not finite or of another
+            shape.
         """
         X = self._rows(X)
         values = self._interventions(interventions, len(X))
@@ -575,6 +576,11 @@ class TwoEnvCausalDiscovery(
                 raise ValueError(
                     f"interventions must be on one of the {self.n_features_in_} nodes "
                     f"{names or 'by number'}, got {node!r}."
+                )
+            if j in values:
+                raise ValueError(
+                    f"interventions must set a node once, got {node!r} by its name "
+                    "and by its number."
                 )
             value = np.asarray(value, dtype=np.float64)
             if value.shape not in ((), (n_samples,)) or not np.isfinite(value).all():

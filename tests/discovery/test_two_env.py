@@ -241,6 +241,8 @@ def test_names_of_nodes():
     for value in (np.nan, np.ones(7)):
         with pytest.raises(ValueError, match=r"interventions\['dose'\] must be finite"):
             model.predict_counterfactual(frame, {"dose": value})
+    with pytest.raises(ValueError, match="set a node once, got 0"):
+        model.predict_counterfactual(frame, {"dose": 1.0, 0: 2.0})
     out = clone(model).set_output(transform="pandas")
     noises = out.fit(frame, environments=data.environments).transform(frame)
     assert list(noises.columns) == [f"twoenvcausaldiscovery{j}" for j in range(3)]
