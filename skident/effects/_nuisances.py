@@ -25,7 +25,8 @@ def default_outcome():
     """Unfitted regressor for outcomes: ridge, its penalty by cross-validation.
 
     Least squares would do where rows are many; where they are few, or columns repeat
-    each other, its predictions out of fold are not to be averaged.
+    each other, its predictions out of fold are not to be averaged. All folds together
+    take O(n_samples n_features^2) time, and memory for n_folds n_features^2 numbers.
     """
     return FoldRidge()
 
@@ -34,7 +35,8 @@ def default_classifier():
     """Unfitted classifier for treatment and selection: penalised logistic regression.
 
     The penalty, of one row's weight, keeps probabilities off 0 and 1 where the classes
-    can be told apart without error.
+    can be told apart without error. Costs are as of :func:`default_outcome`, times the
+    handful of steps.
     """
     return FoldLogistic()
 
