@@ -462,13 +462,14 @@ class LomaxNoise:
 
     @staticmethod
     def allowed(shape):
-        # Tail indices from 1.1, hardly a mean, to 1000, hardly another than infinite.
-        return abs(shape[0]) < _LARGEST_LOG and np.log(0.1) < shape[1] < np.log(1e3)
+        # Tail indices from 2, of a finite variance, to 1000, hardly one at all.
+        return abs(shape[0]) < _LARGEST_LOG and 0.0 < shape[1] < np.log(1e3)
 
     def start(self, y, eta, weight):
         size = np.hypot(eta, _FLOOR) if self.multiplicative else 1.0
         low = max(-((y - eta) / size).min() * 1.05, 1e-6)
-        return np.log([2.0 * low, 2.0])
+        # The support begins at the scale over a - 1.
+        return np.array([np.log(low) + 2.0, 2.0])
 
     def log_support(self, y, eta, shape):
         """Log-distance from the support's end over s, and its derivatives."""

@@ -44,7 +44,9 @@ _START_SLOPES = (
     ("outcome", 0.3, 0.25),
 )
 # Log-likelihood a step may still be expected to bring when the search stops.
-_COARSE, _FINE = 1e-4, 1e-14
+_COARSE, _FINE, _KINK = 1e-4, 1e-14, 1e-3
+# Of the log-distance of each row from its support's end, where that moves.
+_BARRIERS = (0.1, 0.01)
 _N_CHECKED = 2000
 _N_GRID = 400
 
@@ -180,7 +182,6 @@ class JointFit:
             value = model.log_density(model.join(**self.parts)) - np.log(units.scale)
         inside = kept[np.arange(len(t)), t]
         if self.x_density_degree is not None:
-            # Volumes are shares of the box, whose sides are 2 in its own units.
             value = value - np.log(2.0 * units.box.half).sum()
             inside = inside & (np.abs(U) <= 1.0).all(axis=1)
         return np.where(inside, value, -np.inf)
@@ -324,9 +325,10 @@ class _Search:
             starts.append(self.found[key][1])
         elif not warm:
             starts += self.starts(model)
-        ends = [maximise(model, theta, max_iter=25, tol=1.0) for theta in starts]
+        rough = {"max_iter": 25, "tol": 1.0, "barriers": _BARRIERS[:1]}
+        ends = [maximise(model, theta, **rough) for theta in starts]
         best = max(ends, key=lambda end: end[1])
-        theta, value, _ = maximise(model, best[0], tol=_COARSE)
+        theta, value, _ = maximise(model, best[0], tol=_COARSE, barriers=_BARRIERS[:1])
         bic = -2.0 * value + model.n_params * np.log(len(self.weight))
         self.found[key] = model, theta, value, bic
         return self.found[key]
@@ -353,7 +355,7 @@ class _Search:
             best = self.found[degree, density_degree, depends_on]
 
 
-def maximise(model, theta, *, max_iter=200, tol=_FINE):
+def maximise(model, theta, *, max_iter=200, tol=_FINE, scout=None, barriers=_BARRIERS):
     """Maximum of a likelihood by scoring, damped as Levenberg and Marquardt do.
 
     Parameters
@@ -364,6 +366,10 @@ def maximise(model, theta, *, max_iter=200, tol=_FINE):
     max_iter : int, default=200
     tol : float
         Stop when a step is expected to add less than that to the log-likelihood.
+    scout : SelectionLikelihood or None, default=None
+        A cheaper model whose information is as good, for the steps.
+    barriers : sequence of float
+        Weights of the barrier of families whose support moves, one after the other.
 
     Returns
     -------
@@ -372,14 +378,19 @@ def maximise(model, theta, *, max_iter=200, tol=_FINE):
         Penalised log-likelihood.
     converged : bool
     """
-    if not model.family.barrier:
-        return _maximise(model, theta, max_iter, tol, 0.0)
-    for barrier in (1.0, 0.1, 0.01):
-        theta, _, converged = _maximise(model, theta, max_iter, tol, barrier)
-    return theta, model.value(theta), converged
+    scout = scout or model
+    if not model.family.smooth:
+        # Kinks of single rows move the gradient by that much.
+        tol = max(tol, _KINK)
+    with np.errstate(all="ignore"):
+        if not model.family.barrier:
+            return _maximise(model, scout, theta, max_iter, tol, 0.0)
+        for barrier in barriers:
+            theta, _, converged = _maximise(model, scout, theta, max_iter, tol, barrier)
+        return theta, model.value(theta), converged
 
 
-def _maximise(model, theta, max_iter, tol, barrier):
+def _maximise(model, scout, theta, max_iter, tol, barrier):
     def objective(theta):
         value = model.value(theta)
         if barrier and np.isfinite(value):
@@ -390,11 +401,13 @@ def _maximise(model, theta, max_iter, tol, barrier):
     if not np.isfinite(value):
         return theta, -np.inf, False
     for _ in range(max_iter):
-        gradient, information = model.gradient(theta), model.information(theta)
+        gradient, information = model.gradient(theta), scout.information(theta)
         if barrier:
             _, slope, curvature = model.log_support(theta)
             gradient = gradient + barrier * slope
             information = information + barrier * curvature
+        if not (np.isfinite(information).all() and np.isfinite(gradient).all()):
+            return theta, value, False
         diagonal = np.diag(information)
         diagonal = np.maximum(diagonal, 1e-8 * diagonal.max())
         while True:
@@ -414,7 +427,9 @@ def _maximise(model, theta, max_iter, tol, barrier):
         ratio = (new - value) / max(expected, 1e-300)
         damping *= 0.1 if ratio > 0.75 else 1.0 if ratio > 0.25 else 3.0
         damping = max(damping, 1e-10)
-        theta, value = theta + step, max(new, value) if gain < tol else new
+        theta, value, gained = theta + step, new, new - value
+        if not model.family.smooth and gained < 0.1 * _KINK:
+            return theta, value, True
     return theta, value, False
 
 
@@ -587,7 +602,9 @@ def fit_joint(
             starts = _sloped(full[0], flat, n_starts)
             full = search.fit(chosen, q, depends_on, starts)
         statistic = max(2.0 * (full[2] - flat[2]), 0.0)
-        df = full[0].n_params - flat[0].n_params
+        # Without the outcome the other coefficients hardly matter and are free to fit
+        # what noise there is: all of them count, which is on the safe side.
+        df = sum(len(full[0].parts(full[1])[name]) for name in ("g", "gy"))
         ratio = float(statistic), float(stats.chi2.sf(statistic, df))
         detected = ratio[1] < _DETECT
         if not detected:
@@ -597,22 +614,24 @@ def fit_joint(
                 options, key=lambda names: search.fit(*options[names], names)[3]
             )
             chosen, q = options[depends_on]
-    model, theta, *_ = search.fit(chosen, q, depends_on)
+    scout, theta, *_ = search.fit(chosen, q, depends_on)
+    theta, _, converged = maximise(scout, theta)
+    model = scout
     if reference is not None:
         model = likelihood(chosen, q, depends_on, (points, log_volume, mask))
-    theta, value, converged = maximise(model, theta)
+        theta, _, converged = maximise(model, theta, scout=scout)
     if not converged:
         warnings.warn(
             "The likelihood of the selected sample was still rising after 200 steps, "
-            f"at {value:g}; fewer terms (max_degree, propensity_degree, "
+            f"at {model.value(theta):g}; fewer terms (max_degree, propensity_degree, "
             "selection_depends_on) or a reference sample (x_reference) may help.",
             ConvergenceWarning,
             stacklevel=2,
         )
     return _finish(
         model,
+        scout,
         theta,
-        value,
         converged,
         ratio=ratio,
         detected=detected,
@@ -733,8 +752,8 @@ def _population_effect(model, theta, units, reference):
 
 def _finish(
     model,
+    scout,
     theta,
-    value,
     converged,
     *,
     ratio,
@@ -748,14 +767,21 @@ def _finish(
 ):
     """Standard errors, diagnostics and refusals at the maximum."""
     n = len(y)
-    information = model.information(theta)
+    information = scout.information(theta)
     curvature = information
-    if model.family.smooth:
-        observed = model.observed_information(theta, information)
+    if model.family.barrier:
+        # Where supports move the likelihood has no second derivative to speak of: this
+        # gives the scale of the errors, and a bootstrap their law.
+        curvature = information + _BARRIERS[-1] * model.log_support(theta)[2]
+    elif model.family.smooth:
+        observed = scout.observed_information(theta, information)
         if np.linalg.eigvalsh(observed)[0] > 0:
             curvature = observed
-            if not model.family.barrier:
-                theta = theta + _solve(curvature, model.gradient(theta))
+            # A last step by the exact curvature, unless it leads astray.
+            step = theta + _solve(curvature, model.gradient(theta))
+            value = model.value(theta)
+            if model.value(step) >= value - 1e-9 * abs(value):
+                theta = step
     condition = model.condition(curvature)
     sample, some = (None, None) if reference is None else reference
     effect, gradient, differences = _population_effect(model, theta, units, sample)
@@ -773,6 +799,11 @@ def _finish(
         theirs[some] -= model.total * (parts[0] + parts[1])
         variance += units.scale**2 * theirs @ theirs
 
+    volume = np.log(units.scale)
+    if sample is None:
+        # Volumes are shares of the box, whose sides are 2 in its own units.
+        volume += np.log(2.0 * units.box.half).sum()
+    value = model.weight @ (model.log_density(theta) - volume)
     parts = model.parts(theta)
     coef = _selection_coef(parts, model.depends_on, units)
     fit = JointFit(
@@ -787,7 +818,7 @@ def _finish(
         outcome_dependent_detected=detected,
         selection_range=(1.0, 1.0),
         family_check=(np.nan, np.nan),
-        log_likelihood=float(value - model.total * np.log(units.scale)),
+        log_likelihood=float(value),
         bic=float(-2.0 * value + model.n_params * np.log(n)),
         n_params=model.n_params,
         converged=converged,

@@ -268,6 +268,9 @@ class SelectionLikelihood:
 
     def value(self, theta):
         """Penalised log-likelihood."""
+        p = self.parts(theta)
+        if not (self.family.allowed(p["s0"]) and self.family.allowed(p["s1"])):
+            return -np.inf
         with np.errstate(over="ignore", invalid="ignore"):
             density = self.log_density(theta)
             value = self.weight @ density - 0.5 * self.penalty @ theta**2
@@ -294,6 +297,8 @@ class SelectionLikelihood:
     def _moments(self, p, arm, weight):
         """Second and first moments of an arm's scores, over the law of the selected."""
         some = weight > 0
+        if not some.any():
+            return np.zeros((self.n_params, self.n_params)), np.zeros(self.n_params)
         weight, B = weight[some], self.at[arm][some]
         C, G = self.at_propensity[some], self.at_selection[arm][some]
         eta = B @ p[f"b{arm}"]
