@@ -19,9 +19,7 @@ from skident.utils._validation import check_settings
 _SHOWN = 5
 
 
-def effect_of_predictions(
-    expected, treatment, arguments, response=None, parts=None, values=None
-):
+def effect_of_predictions(expected, treatment, arguments, response=None, parts=None):
     """Effect on predictions, with the error of their correction if there is one.
 
     Parameters
@@ -34,7 +32,6 @@ def effect_of_predictions(
         What ``expected`` was corrected by.
     parts : ndarray of shape (n, K), default=None
         Predictions of the classes before correction.
-    values : ndarray of shape (K,), default=None
 
     Returns
     -------
@@ -43,7 +40,7 @@ def effect_of_predictions(
     estimate = aipw_ate(expected, treatment, **arguments)
     if response is None:
         return estimate
-    if values is None:
+    if parts is None:
         extra = response.extra_variance(estimate.effect)
     else:
         # Only the error of the correction is at stake here: weighting does.
@@ -51,8 +48,7 @@ def effect_of_predictions(
         if simple["method"] == "aipw" and arguments["covariates"] is not None:
             simple["method"] = "ipw"
         effects = [aipw_ate(p, treatment, **simple).effect for p in parts.T]
-        coefficients = response.solve(values)
-        extra = response.extra_variance(coefficients, np.array(effects))
+        extra = response.extra_variance(np.array(effects))
     return replace(
         estimate,
         stderr=float(np.hypot(estimate.stderr, np.sqrt(extra))),

@@ -30,7 +30,12 @@ from skident.effects._derm_weights import (
     setting_names,
     weigh,
 )
-from skident.effects._label_shift import class_response, corrected, linear_response
+from skident.effects._label_shift import (
+    class_response,
+    confusion_matrix,
+    corrected,
+    linear_response,
+)
 from skident.effects._lifting import lifting_check
 from skident.utils._labels import distinct
 from skident.utils._sklearn import _num_samples, _safe_indexing
@@ -376,11 +381,10 @@ def _examine(est, problem, rows, outputs):
         est._response = linear_response(expected, y, weight)
         est.reliability_ = est._response.slope
     else:
-        level, K = problem.level[rows], len(values)
-        est._response = class_response(parts, level, K, weight)
-        est.reliability_ = est._response.reliability(values)
-        hard = np.eye(K)[outputs[1]]
-        est.confusion_ = class_response(hard, level, K, weight).means
+        level = problem.level[rows]
+        est._response = class_response(parts, level, values, weight)
+        est.reliability_ = est._response.reliability
+        est.confusion_ = confusion_matrix(outputs[1], level, len(values), weight)
     if est.correction == "label_shift":
-        expected = corrected(est._response, expected, parts, values)
+        expected = corrected(est._response, expected, parts)
     return expected

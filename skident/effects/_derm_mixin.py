@@ -189,7 +189,7 @@ class DERM(BaseEstimator):
         if correction == "none":
             return effect_of_predictions(expected, treatment, arguments)
         return effect_of_predictions(
-            expected, treatment, arguments, self._response, parts, self._values()
+            expected, treatment, arguments, self._response, parts
         )
 
     def treatment_effect_bias(
@@ -333,7 +333,7 @@ class DERM(BaseEstimator):
             )
         expected, parts = expected_outcome(outputs, prediction, values)
         if correction == "label_shift":
-            expected = corrected(self._response, expected, parts, values)
+            expected = corrected(self._response, expected, parts)
         return expected, parts
 
     def _numbers(self, y):

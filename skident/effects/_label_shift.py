@@ -22,40 +22,35 @@ class ClassResponse:
     means : ndarray of shape (K, K)
         Mean of prediction k in class j in ``[k, j]``: the confusion matrix of hard
         predictions. NaN for a class without rows.
-    products : ndarray of shape (K, K, K)
-        Mean products of predictions k and l in class j, in ``[j, k, l]``.
     counts : ndarray of shape (K,)
         Kish's number of rows of each class.
+    values : ndarray of shape (K,)
+        Numbers that the classes stand for.
+    spread : ndarray of shape (K,)
+        Variance of the corrected outcome in each class; NaN where it cannot be
+        corrected.
     """
 
     means: np.ndarray
-    products: np.ndarray
     counts: np.ndarray
+    values: np.ndarray
+    spread: np.ndarray
 
-    def reliability(self, values):
+    @property
+    def reliability(self):
         """Rise of the mean prediction from lowest to highest value, over theirs.
 
-        Parameters
-        ----------
-        values : ndarray of shape (K,)
-
-        Returns
-        -------
-        reliability : float
-            1 if nothing is lost, 0 if the outcome cannot be seen in the predictions.
+        1 if nothing is lost, 0 if the outcome cannot be seen in the predictions.
         """
-        low, high = np.argmin(values), np.argmax(values)
+        low, high = np.argmin(self.values), np.argmax(self.values)
         if low == high:
             return float("nan")
-        expected = values @ self.means
-        return float((expected[high] - expected[low]) / (values[high] - values[low]))
+        expected = self.values @ self.means
+        rise = self.values[high] - self.values[low]
+        return float((expected[high] - expected[low]) / rise)
 
-    def solve(self, values):
+    def solve(self):
         """Weights of the predictions whose mean in each class is the class's value.
-
-        Parameters
-        ----------
-        values : ndarray of shape (K,)
 
         Returns
         -------
@@ -66,33 +61,13 @@ class ClassResponse:
         ValueError
             If a class had no rows, or the classes cannot be told apart.
         """
-        empty = ~np.isfinite(self.means).all(axis=0)
-        if empty.any():
-            raise ValueError(
-                "correction='label_shift' needs held-out rows of every class, got none "
-                f"of {int(empty.sum())} of {len(values)} classes."
-            )
-        condition = np.linalg.cond(self.means)
-        if not condition <= MAX_CONDITION:
-            raise ValueError(
-                "correction='label_shift' needs predictions that tell the classes "
-                f"apart, got a confusion matrix of condition number {condition:.3g}, "
-                f"above {MAX_CONDITION:.0e}."
-            )
-        # A ridge of the size of the squared error of an entry, towards no correction:
-        # with perfect predictions it changes nothing.
-        ridge = 0.25 / self.counts.min()
-        gram = self.means @ self.means.T
-        gram[np.diag_indices_from(gram)] += ridge
-        return np.linalg.solve(gram, self.means @ values + ridge * values)
+        return _coefficients(self.means, self.counts, self.values)
 
-    def extra_variance(self, coefficients, class_effects):
+    def extra_variance(self, class_effects):
         """Variance that the estimated response adds to a corrected effect.
 
         Parameters
         ----------
-        coefficients : ndarray of shape (K,)
-            As :meth:`solve` returns them.
         class_effects : ndarray of shape (K,)
             Effects on the predictions of each class.
 
@@ -104,12 +79,32 @@ class ClassResponse:
         # The effect is u'a with u'C = v': its differential is -u' dC C^-1 a, and
         # column j of C is a mean over the rows of class j.
         shifts = np.linalg.lstsq(self.means, class_effects, rcond=None)[0]
-        second = np.einsum("jkl,k,l->j", self.products, coefficients, coefficients)
-        spread = np.maximum(second - (coefficients @ self.means) ** 2, 0.0)
-        return float(shifts**2 @ (spread / self.counts))
+        return float(shifts**2 @ (self.spread / self.counts))
 
 
-def class_response(predictions, level, n_classes, weight=None):
+def _coefficients(means, counts, values):
+    empty = ~np.isfinite(means).all(axis=0)
+    if empty.any():
+        raise ValueError(
+            "correction='label_shift' needs held-out rows of every class, got none of "
+            f"{int(empty.sum())} of {len(values)} classes."
+        )
+    condition = np.linalg.cond(means)
+    if not condition <= MAX_CONDITION:
+        raise ValueError(
+            "correction='label_shift' needs predictions that tell the classes apart, "
+            f"got a confusion matrix of condition number {condition:.3g}, above "
+            f"{MAX_CONDITION:.0e}."
+        )
+    # A ridge of the size of the squared error of an entry, towards no correction: with
+    # perfect predictions it changes nothing.
+    ridge = 0.25 / counts.min()
+    gram = means @ means.T
+    gram[np.diag_indices_from(gram)] += ridge
+    return np.linalg.solve(gram, means @ values + ridge * values)
+
+
+def class_response(predictions, level, values, weight=None):
     """Measure predictions of classes given the true one.
 
     Parameters
@@ -118,29 +113,43 @@ def class_response(predictions, level, n_classes, weight=None):
         Probabilities, or indicators of hard predictions.
     level : ndarray of int of shape (n,)
         True classes.
-    n_classes : int
+    values : ndarray of shape (K,)
     weight : ndarray of shape (n,), default=None
 
     Returns
     -------
     response : ClassResponse
     """
+    K = len(values)
+    share, counts = _shares(level, K, weight)
+    means = np.stack([np.bincount(level, share * p, K) for p in predictions.T])
+    means[:, counts == 0] = np.nan
+    spread = np.full(K, np.nan)
+    try:
+        outcome = predictions @ _coefficients(means, counts, values)
+    except ValueError:
+        return ClassResponse(means, counts, values, spread)
+    away = outcome - np.bincount(level, share * outcome, K)[level]
+    return ClassResponse(means, counts, values, np.bincount(level, share * away**2, K))
+
+
+def confusion_matrix(codes, level, n_classes, weight=None):
+    """Share of the rows of class j predicted as k, in ``[k, j]``; NaN for no rows."""
+    share, counts = _shares(level, n_classes, weight)
+    found = np.bincount(codes * n_classes + level, share, n_classes**2)
+    found = found.reshape(n_classes, n_classes)
+    found[:, counts == 0] = np.nan
+    return found
+
+
+def _shares(level, n_classes, weight):
+    """Share of each row in its class, and Kish's number of rows of the classes."""
     if weight is None:
         weight = np.ones(len(level))
     total = np.bincount(level, weight, n_classes)
     squares = np.bincount(level, weight**2, n_classes)
-    share = np.zeros(len(level))
-    some = total[level] > 0
-    share[some] = weight[some] / total[level[some]]
-    means = np.full((n_classes, n_classes), np.nan)
-    products = np.full((n_classes,) * 3, np.nan)
-    for j in np.flatnonzero(total > 0):
-        rows = level == j
-        here, q = predictions[rows], share[rows]
-        means[:, j] = q @ here
-        products[j] = (here * q[:, None]).T @ here
-    counts = total**2 / np.where(squares > 0, squares, 1.0)
-    return ClassResponse(means, products, counts)
+    share = weight / np.where(total > 0, total, 1.0)[level]
+    return share, total**2 / np.where(squares > 0, squares, 1.0)
 
 
 @dataclass(frozen=True)
@@ -209,7 +218,7 @@ def linear_response(predictions, y, weight=None):
     return LinearResponse(float(g_mean - slope * y_mean), float(slope), float(stderr))
 
 
-def corrected(response, expected, parts, values):
+def corrected(response, expected, parts):
     """Predictions whose mean in each class, or slope in the outcome, is right.
 
     Parameters
@@ -219,13 +228,12 @@ def corrected(response, expected, parts, values):
         Predicted outcomes.
     parts : ndarray of shape (n, K), or None for real outcomes
         Predictions of the classes.
-    values : ndarray of shape (K,), or None
 
     Returns
     -------
     corrected : ndarray of shape (n,)
     """
-    if values is None:
+    if parts is None:
         scale, shift = response.solve()
         return scale * expected + shift
-    return parts @ response.solve(values)
+    return parts @ response.solve()

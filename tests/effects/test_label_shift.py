@@ -5,6 +5,7 @@ import pytest
 
 from skident.effects._label_shift import (
     class_response,
+    confusion_matrix,
     corrected,
     linear_response,
 )
@@ -21,12 +22,12 @@ CONFUSION = np.array([[0.8, 0.2, 0.1], [0.15, 0.7, 0.2], [0.05, 0.1, 0.7]])
 
 def test_perfect_predictions_are_left_alone():
     level = np.arange(90) % 3
-    response = class_response(np.eye(3)[level], level, 3)
-    np.testing.assert_allclose(response.means, np.eye(3))
     values = np.array([-1.0, 0.5, 7.0])
-    np.testing.assert_allclose(response.solve(values), values, rtol=1e-12)
-    assert response.reliability(values) == pytest.approx(1)
-    assert response.extra_variance(values, np.ones(3)) == pytest.approx(0, abs=1e-12)
+    response = class_response(np.eye(3)[level], level, values)
+    np.testing.assert_allclose(response.means, np.eye(3))
+    np.testing.assert_allclose(response.solve(), values, rtol=1e-12)
+    assert response.reliability == pytest.approx(1)
+    assert response.extra_variance(np.ones(3)) == pytest.approx(0, abs=1e-12)
 
 
 def test_class_shares_are_recovered_through_a_known_confusion():
@@ -37,12 +38,12 @@ def test_class_shares_are_recovered_through_a_known_confusion():
         [np.repeat([0, 1, 2], np.round(1e5 * column).astype(int))
          for column in CONFUSION.T]
     )  # fmt: skip
-    response = class_response(np.eye(3)[hard], level, 3)
-    np.testing.assert_allclose(response.means, CONFUSION, rtol=1e-12)
+    np.testing.assert_allclose(confusion_matrix(hard, level, 3), CONFUSION, rtol=1e-9)
     shares = np.array([0.2, 0.5, 0.3])
     seen = CONFUSION @ shares
     for k in range(3):
-        found = response.solve(np.eye(3)[k]) @ seen
+        response = class_response(np.eye(3)[hard], level, np.eye(3)[k])
+        found = response.solve() @ seen
         assert found == pytest.approx(shares[k], abs=1e-3)
 
 
@@ -51,11 +52,10 @@ def test_binary_soft_predictions_are_stretched_to_the_two_means():
     level = rng.integers(0, 2, 5000)
     p = np.clip(0.35 + 0.3 * level + 0.1 * rng.standard_normal(5000), 0, 1)
     parts = np.column_stack([1 - p, p])
-    response = class_response(parts, level, 2)
-    values = np.array([0.0, 1.0])
+    response = class_response(parts, level, np.array([0.0, 1.0]))
     low, high = p[level == 0].mean(), p[level == 1].mean()
-    assert response.reliability(values) == pytest.approx(high - low)
-    found = corrected(response, p, parts, values)
+    assert response.reliability == pytest.approx(high - low)
+    found = corrected(response, p, parts)
     # The ridge, 0.25 / 2500, over the smallest squared singular value, about 0.09.
     np.testing.assert_allclose(found, (p - low) / (high - low), atol=5e-3)
 
@@ -65,10 +65,15 @@ def test_rows_are_weighted():
     level, weight = np.arange(60) % 2, rng.integers(0, 3, 60).astype(float)
     p = rng.random((60, 2))
     copies = np.repeat(np.arange(60), weight.astype(int))
-    one = class_response(p, level, 2, weight)
-    two = class_response(p[copies], level[copies], 2)
+    values = np.array([0.0, 1.0])
+    one = class_response(p, level, values, weight)
+    two = class_response(p[copies], level[copies], values)
     np.testing.assert_allclose(one.means, two.means)
-    np.testing.assert_allclose(one.products, two.products)
+    for j in (0, 1):
+        here = level[copies] == j
+        np.testing.assert_allclose(one.means[:, j], p[copies][here].mean(axis=0))
+        outcome = p[copies][here] @ two.solve()
+        assert two.spread[j] == pytest.approx(outcome.var())
     kish = [weight[level == j].sum() ** 2 / (weight[level == j] ** 2).sum()
             for j in (0, 1)]  # fmt: skip
     np.testing.assert_allclose(one.counts, kish)
@@ -85,12 +90,12 @@ def test_the_error_of_the_response_is_the_spread_over_draws(soft):
         parts = np.eye(3)[predictions_of(level, CONFUSION, rng)]
         if soft:
             parts = 0.7 * parts + 0.3 * rng.dirichlet(np.ones(3), len(level))
-        response = class_response(parts, level, 3)
-        u = response.solve(values)
+        response = class_response(parts, level, values)
+        u = response.solve()
         expected = 0.7 * CONFUSION + 0.1 if soft else CONFUSION
         class_effects = expected @ (shares[1] - shares[0])
         effects.append(u @ class_effects)
-        stderrs.append(np.sqrt(response.extra_variance(u, class_effects)))
+        stderrs.append(np.sqrt(response.extra_variance(class_effects)))
     # The truth is 0.8; a standard deviation of 400 draws is known to 3.5 %, and the
     # delta method and the ridge are off by the order of the error itself.
     assert np.mean(effects) == pytest.approx(0.8, abs=0.02)
@@ -100,9 +105,14 @@ def test_the_error_of_the_response_is_the_spread_over_draws(soft):
 def test_classes_that_cannot_be_told_are_refused():
     level = np.arange(40) % 2
     with pytest.raises(ValueError, match="tell the classes apart"):
-        class_response(np.full((40, 2), 0.5), level, 2).solve(np.array([0.0, 1.0]))
+        class_response(np.full((40, 2), 0.5), level, np.array([0.0, 1.0])).solve()
     with pytest.raises(ValueError, match="got none of 1 of 3 classes"):
-        class_response(np.eye(3)[level], level, 3).solve(np.arange(3.0))
+        class_response(np.eye(3)[level], level, np.arange(3.0)).solve()
+    confusion = confusion_matrix(level, level, 3)
+    np.testing.assert_allclose(confusion[:, :2], np.eye(3)[:, :2], atol=1e-12)
+    assert np.isnan(confusion[:, 2]).all()
+    one_class = class_response(np.ones((4, 1)), np.zeros(4, dtype=int), np.ones(1))
+    assert np.isnan(one_class.reliability)
 
 
 def test_a_line_in_the_outcome_is_straightened():
@@ -113,7 +123,7 @@ def test_a_line_in_the_outcome_is_straightened():
     # Standard errors of the regression, 0.2 / sqrt(4000): four of them.
     assert response.stderr == pytest.approx(0.2 / np.sqrt(4000), rel=0.1)
     assert response.slope == pytest.approx(0.6, abs=4 * response.stderr)
-    again = linear_response(corrected(response, g, None, None), y)
+    again = linear_response(corrected(response, g, None), y)
     assert again.slope == pytest.approx(1)
     assert again.intercept == pytest.approx(0, abs=1e-12)
     assert response.extra_variance(2.0) == pytest.approx(
