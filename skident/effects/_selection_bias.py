@@ -7,14 +7,14 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.metrics import r2_score
 
 from skident.effects._effect_estimate import normal_interval
-from skident.effects._expectile_bounds import bound_effect
 from skident.effects._selection_families import FAMILIES
-from skident.effects._selection_fit import bound_params, fit_model, in_float64
+from skident.effects._selection_fit import fit_model, sensitivity_table
 from skident.effects._selection_inputs import (
     check_arm_labels,
     check_inputs,
     check_rows,
 )
+from skident.effects._selection_strategies import STRATEGIES
 from skident.effects._selection_summary import make_summary
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._sklearn import (
@@ -252,26 +252,10 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
     __metadata_request__score = {"treatment": True, "selected": True}
 
     _parameter_constraints: dict = {
-        "strategy": [
-            StrOptions(
-                {
-                    "auto",
-                    "known",
-                    "mar",
-                    "reference",
-                    "extrapolate",
-                    "joint",
-                    "score_matching",
-                    "bounds",
-                }
-            )
-        ],
+        "strategy": [StrOptions({"auto", *filter(None, STRATEGIES)})],
         "selection_depends_on": [tuple, list, set, frozenset, str],
         "selection_form": [StrOptions({"free", "logistic", "probit"}), None],
-        "outcome_family": [
-            StrOptions(set(FAMILIES)),
-            None,
-        ],
+        "outcome_family": [StrOptions(set(FAMILIES)), None],
         "noise": [StrOptions({"additive", "multiplicative"})],
         "degree": [
             Interval(Integral, 1, None, closed="left"),
@@ -545,11 +529,6 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         ValueError
             If a ratio is below 1, or an input is malformed.
         """
-        import pandas as pd
-
-        ratios = np.asarray(lambdas, dtype=np.float64).ravel()
-        if not (ratios >= 1).all():
-            raise ValueError(f"lambdas must be at least 1, got {lambdas}.")
         inputs = check_inputs(
             blank_copy(self, _learned),
             X,
@@ -560,28 +539,7 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
             sample_weight,
             self.x_reference,
         )
-        if inputs.treatment is None:
-            raise ValueError(
-                "treatment must be given for an effect to bound, got None."
-            )
-        X, y, treatment, weight = inputs.kept()
-        records = []
-        for ratio in ratios:
-            bounds = bound_effect(
-                in_float64(X),
-                y,
-                treatment == 1,
-                ratio,
-                reference=in_float64(inputs.population),
-                on_outcome="Y" in self.selection_depends_on,
-                weight=weight,
-                rng=np.random.RandomState(0),
-                **bound_params(self),
-            )
-            interval = bounds.confidence_interval(1 - self.alpha)
-            records.append((bounds.lower, bounds.upper, *interval))
-        index = pd.Index(ratios, name="ratio")
-        return pd.DataFrame(records, index, columns=["lower", "upper", "low", "high"])
+        return sensitivity_table(self, inputs, lambdas)
 
     def score(self, X, y, treatment=None, selected=None, sample_weight=None):
         """How well the fitted model says what the selected rows are.
@@ -638,10 +596,4 @@ def _learned(name):
     return name.endswith("_") or name in _PRIVATE
 
 
-_PRIVATE = (
-    "_model",
-    "_bounds",
-    "_conditional",
-    "_likelihood",
-    "_selected_identified",
-)
+_PRIVATE = ("_model", "_bounds", "_conditional", "_likelihood", "_among_identified")

@@ -1,13 +1,7 @@
-"""One fit of an effect under selection: by the strategy that was decided on."""
-
-import warnings
-from dataclasses import dataclass, field
-from functools import partial
+"""One fit of an effect under selection: what is decided, done and reported."""
 
 import numpy as np
-from scipy.stats import chi2
 from sklearn.base import is_classifier
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skident.effects._expectile_bounds import (
@@ -22,93 +16,18 @@ from skident.effects._nuisances import (
     fit_nuisances,
     make_folds,
 )
-from skident.effects._selection_extrapolate import bootstrap_effect, fit_extrapolate
 from skident.effects._selection_identification import identify, refuse
 from skident.effects._selection_inputs import check_inputs, gather_facts
-from skident.effects._selection_joint import fit_joint
 from skident.effects._selection_report import make_report
-from skident.effects._selection_scores import (
-    known_effect,
-    mar_effect,
-    naive_effect,
-    reference_effect,
-    selected_effect,
+from skident.effects._selection_scores import naive_effect, selected_effect
+from skident.effects._selection_strategies import (
+    STRATEGIES,
+    Estimate,
+    ScoreModel,
+    in_float64,
+    learners,
 )
 from skident.exceptions import IdentificationError
-
-# Families of noise that end where the parameters say.
-_MOVING_SUPPORT = ("lognormal_noise", "lomax_noise")
-# Level at which a logistic selection has to bend.
-_BEND_LEVEL = 0.05
-
-
-@dataclass
-class Estimate:
-    """What a strategy found.
-
-    Parameters
-    ----------
-    effect, stderr : float
-    model : object
-        Has ``outcome_mean(X, t)`` and ``propensity(X)``.
-    influence : ndarray or None
-        Of the rows that entered.
-    weights : ndarray of shape (n_selected,) or None
-        What each selected row stands for in the population, up to a factor.
-    selection_prob : ndarray of shape (n_selected,) or None
-    scale_known : bool
-        Whether those are probabilities, not only proportional to them.
-    propensity : ndarray or None
-        Probabilities of treatment of the rows that entered.
-    clipped : float
-        Share of the rows with a probability that was clipped.
-    draws : ndarray of shape (n_boot,) or None
-        Bootstrap estimates.
-    among : EffectEstimate or None
-        Adjusted effect in the selected rows.
-    refusal : tuple of str or None
-        Code and reason why these data do not tell.
-    fit : JointFit or None
-        The likelihood's maximum.
-    details : dict
-        Further fitted attributes, by name.
-    """
-
-    effect: float = np.nan
-    stderr: float = np.nan
-    model: object = None
-    influence: np.ndarray | None = None
-    weights: np.ndarray | None = None
-    selection_prob: np.ndarray | None = None
-    scale_known: bool = False
-    propensity: np.ndarray | None = None
-    clipped: float = 0.0
-    draws: np.ndarray | None = None
-    among: object = None
-    refusal: tuple | None = None
-    fit: object = None
-    details: dict = field(default_factory=dict)
-
-
-class ScoreModel:
-    """Outcomes and treatment at new rows, from fitted nuisances.
-
-    Parameters
-    ----------
-    fitted : dict
-        "outcome", the pair of models (control, treated), and "propensity".
-    """
-
-    def __init__(self, fitted):
-        self.fitted = fitted
-
-    def outcome_mean(self, X, t):
-        """Mean outcome of arm t, of shape (n_samples,)."""
-        return self.fitted["outcome"][t].predict(X)
-
-    def propensity(self, X):
-        """Probability of treatment, of shape (n_samples,)."""
-        return self.fitted["propensity"].predict(X)
 
 
 def fit_model(fitted, X, y, side, settings):
@@ -135,7 +54,7 @@ def fit_model(fitted, X, y, side, settings):
     else:
         _, y_kept, t_kept, w_kept = inputs.kept()
         naive = naive_effect(y_kept, t_kept, w_kept)
-        estimate = _STRATEGIES[found.strategy](inputs, settings, rng)
+        estimate = STRATEGIES[found.strategy](inputs, settings, rng)
         if estimate.refusal is not None:
             found = refuse(facts, *estimate.refusal)
             estimate = Estimate(fit=estimate.fit, details=estimate.details)
@@ -175,7 +94,7 @@ def _store(fitted, found, facts, inputs, estimate, naive, bounds, report):
         found.status == "point" or not facts.on_outcome
     )
     fitted._likelihood = found.strategy == "joint"
-    fitted._selected_identified = not facts.on_outcome
+    fitted._among_identified = not facts.on_outcome
 
 
 def _effective_size(weights):
@@ -196,314 +115,6 @@ def _overlap(estimate, c):
     }
 
 
-# --- strategies ----------------------------------------------------------------------
-
-
-def _learners(settings):
-    return {
-        "outcome_learner": settings.outcome_learner,
-        "propensity_learner": settings.propensity_learner,
-        "n_folds": settings.n_folds,
-        "trim": settings.trim,
-        "n_jobs": settings.n_jobs,
-    }
-
-
-def _known(inputs, settings, rng):
-    X, y, treatment, weight = inputs.kept()
-    chance = np.ones(len(y))
-    if inputs.selection_prob is not None:
-        chance = inputs.selection_prob[inputs.selected]
-    estimate = _score(_by_known, (X, y, treatment, chance, weight), settings, rng)
-    estimate.selection_prob, estimate.scale_known = chance, True
-    return estimate
-
-
-def _mar(inputs, settings, rng):
-    arrays = (inputs.X, inputs.y, inputs.treatment, inputs.selected, inputs.weight)
-    more = {"selection_learner": settings.selection_learner}
-    estimate = _score(_by_mar, arrays, settings, rng, more)
-    kept = inputs.selected
-    estimate.selection_prob, estimate.scale_known = estimate.selection_prob[kept], True
-    estimate.weights = _mean_one(estimate.weights[kept])
-    return estimate
-
-
-def _reference(inputs, settings, rng):
-    more = {"selection_learner": settings.selection_learner}
-    return _score(
-        _by_reference, inputs.kept(), settings, rng, more, reference=inputs.reference
-    )
-
-
-def _by_known(X, y, treatment, chance, weight, **params):
-    return known_effect(X, y, treatment, chance, sample_weight=weight, **params)
-
-
-def _by_mar(X, y, treatment, selected, weight, **params):
-    return mar_effect(X, y, treatment, selected, sample_weight=weight, **params)
-
-
-def _by_reference(X, y, treatment, weight, *, x_reference, **params):
-    return reference_effect(
-        X, y, treatment, x_reference, sample_weight=weight, **params
-    )
-
-
-def _score(method, arrays, settings, rng, more=None, reference=None):
-    """A doubly robust score, with a bootstrap where that is asked for."""
-    params = _learners(settings) | (more or {})
-    params["random_state"] = rng.randint(np.iinfo(np.int32).max)
-    method = partial(method, **params)
-    given = {} if reference is None else {"x_reference": reference}
-    found = method(*arrays, **given)
-    estimate = Estimate(
-        effect=found.effect,
-        stderr=found.stderr,
-        model=ScoreModel(found.fitted),
-        influence=found.influence,
-        weights=found.weights,
-        selection_prob=found.selection_prob,
-        propensity=found.propensity,
-        clipped=found.clipped,
-        among=found.effect_selected,
-    )
-    if settings.inference == "bootstrap":
-        _bootstrap(estimate, method, arrays, settings, rng, reference)
-    return estimate
-
-
-def _bootstrap(estimate, method, arrays, settings, rng, reference):
-    """Standard error and draws from refits to resampled rows."""
-    seed = rng.randint(np.iinfo(np.int32).max)
-    draws = bootstrap_effect(
-        method, arrays, settings.n_boot, settings.n_jobs, seed, x_reference=reference
-    )
-    # A draw may lack an arm; with many of those the rest is no sample of estimates.
-    draws = draws[np.isfinite(draws)]
-    estimate.draws = draws
-    few = len(draws) < 0.9 * settings.n_boot
-    estimate.stderr = np.nan if few else float(draws.std(ddof=1))
-
-
-def _extrapolate(inputs, settings, rng):
-    X, y, treatment, weight = inputs.kept()
-    reference = in_float64(inputs.population)
-    method = partial(
-        _by_extrapolation,
-        degree=settings.degree,
-        max_degree=settings.max_degree,
-        propensity_degree=settings.propensity_degree,
-        support_mask=settings.support_mask,
-        c_overlap=settings.c_overlap,
-    )
-    arrays = (in_float64(X), y, treatment, weight)
-    fit = method(*arrays, x_reference=reference)
-    estimate = Estimate(
-        effect=fit.effect,
-        stderr=fit.stderr,
-        model=fit,
-        influence=fit.influence,
-        weights=fit.weights,
-        selection_prob=fit.selection_probability(X, treatment),
-        scale_known=settings.support_mask is not None,
-        propensity=fit.propensity(X),
-        details={
-            "degree_": fit.degree,
-            "extrapolation_share_": fit.extrapolation_share,
-        },
-    )
-    if settings.inference != "sandwich":
-        _bootstrap(estimate, method, arrays, settings, rng, reference)
-    return estimate
-
-
-def _by_extrapolation(X, y, treatment, weight, *, x_reference=None, **params):
-    return fit_extrapolate(
-        X, y, treatment, sample_weight=weight, x_reference=x_reference, **params
-    )
-
-
-def _joint(inputs, settings, rng):
-    X, y, treatment, weight = inputs.kept()
-    reference = in_float64(inputs.population)
-    depends_on = tuple(v for v in "XTY" if v in settings.selection_depends_on)
-    seed = rng.randint(np.iinfo(np.int32).max)
-    params = {
-        "family": settings.outcome_family or "normal",
-        "noise": settings.noise,
-        "form": settings.selection_form or "logistic",
-        "depends_on": depends_on,
-        "degree": settings.degree,
-        "max_degree": settings.max_degree,
-        "propensity_degree": settings.propensity_degree,
-        "x_density": settings.x_density,
-        "support_mask": settings.support_mask,
-        "ridge": settings.ridge,
-        "n_quad": settings.n_quad,
-        "n_starts": settings.n_starts,
-    }
-    arrays = (in_float64(X), y, treatment, weight)
-    try:
-        fit = _by_likelihood(*arrays, x_reference=reference, seed=seed, **params)
-    except np.linalg.LinAlgError as error:
-        reason = f"The likelihood has no maximum that can be computed ({error})."
-        return Estimate(refusal=("no_maximum", reason))
-    chance = fit.selection_probability(X, treatment, y)
-    estimate = Estimate(
-        effect=fit.effect,
-        stderr=fit.stderr,
-        model=fit,
-        influence=fit.influence,
-        weights=_mean_one((1.0 if weight is None else weight) / chance),
-        selection_prob=chance,
-        scale_known=True,
-        propensity=fit.propensity(X),
-        refusal=fit.refusal,
-        fit=fit,
-        details={
-            "degree_": fit.degree,
-            "selection_coef_": fit.selection_coef,
-            "likelihood_ratio_": fit.likelihood_ratio,
-            "information_condition_": fit.information_condition,
-            "selection_range_": fit.selection_range,
-            "family_check_": fit.family_check,
-        },
-    )
-    if fit.refusal is None:
-        estimate.refusal = _straight(fit, chance, arrays, reference, params, seed)
-    # Where the support moves with the parameters, no expansion gives standard errors.
-    moves = params["family"] in _MOVING_SUPPORT and settings.inference == "auto"
-    if estimate.refusal is None and (moves or settings.inference == "bootstrap"):
-        # From one start and at the chosen degrees: a draw is near the whole sample.
-        params |= {"degree": fit.degree, "n_starts": 1}
-        if fit.x_density_degree is not None:
-            params["x_density"] = fit.x_density_degree
-        method = partial(_by_likelihood, seed=seed, **params)
-        _bootstrap(estimate, method, arrays, settings, rng, reference)
-    return estimate
-
-
-def _straight(fit, chance, arrays, reference, params, seed):
-    """Why a logistic selection cannot be told from an exponential, or None.
-
-    An exponential selection moves normal outcomes and leaves them normal: the bend of
-    the logistic curve alone tells their mean. With half of the rows beyond its middle
-    it is seen; else it has to add to the likelihood.
-    """
-    kinds = params["family"], params["noise"], params["form"]
-    if kinds != ("normal", "additive", "logistic"):
-        return None
-    if not fit.outcome_dependent_detected or np.median(chance) > 0.5:
-        return None
-    # The penalty, of one unit of likelihood for slopes of some standard deviations,
-    # keeps slopes finite that move the same things as other parameters do.
-    params = params | {"form": "exponential", "n_starts": 1, "ridge": 1.0}
-    params["degree"] = fit.degree
-    if fit.x_density_degree is not None:
-        params["x_density"] = fit.x_density_degree
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        try:
-            tail = _by_likelihood(*arrays, x_reference=reference, seed=seed, **params)
-        except np.linalg.LinAlgError:
-            return None
-    statistic = 2 * (fit.log_likelihood - tail.log_likelihood)
-    p_value = float(chi2.sf(max(statistic, 0.0), 1))
-    if p_value < _BEND_LEVEL:
-        return None
-    return (
-        "exponential_tilt",
-        "An exponential selection, which shifts outcomes just as another mean would, "
-        f"fits the rows as well as a logistic one (p = {p_value:.2g} of its bend, "
-        f"wanted at most {_BEND_LEVEL:g}): the two cannot be told apart.",
-    )
-
-
-def _by_likelihood(X, y, treatment, weight, *, x_reference=None, seed, **params):
-    return fit_joint(
-        X,
-        y,
-        treatment,
-        sample_weight=weight,
-        x_reference=x_reference,
-        rng=np.random.default_rng(seed),
-        **params,
-    )
-
-
-def _score_matching(inputs, settings, rng):
-    X, y, treatment, weight = inputs.kept()
-    if weight is not None:
-        raise ValueError(
-            "sample_weight is not taken by strategy='score_matching', which this fit "
-            f"has come to; n_samples = {len(inputs.X)}."
-        )
-    reference = in_float64(inputs.population)
-    method = partial(
-        _by_scores,
-        support_mask=settings.support_mask,
-        c_overlap=settings.c_overlap,
-        propensity_learner=settings.propensity_learner,
-        seed=rng.randint(np.iinfo(np.int32).max),
-    )
-    arrays = (in_float64(X), y, treatment)
-    fit = method(*arrays, x_reference=reference)
-    arms = [fit.selection_probability(X, t, y) for t in (0, 1)]
-    chance = np.where(treatment == 1, arms[1], arms[0])
-    estimate = Estimate(
-        effect=fit.effect,
-        model=fit,
-        weights=_mean_one(1 / chance),
-        selection_prob=chance,
-        propensity=fit.propensity(X),
-        details={
-            "selection_range_": fit.selection_range,
-            "extrapolation_share_": fit.extrapolation_share,
-        },
-    )
-    if settings.inference == "bootstrap":
-        _bootstrap(estimate, method, arrays, settings, rng, reference)
-    return estimate
-
-
-def _by_scores(X, y, treatment, *, x_reference=None, seed, **params):
-    from skident.effects._score_matching_fit import fit_score_matching
-
-    rng = np.random.default_rng(seed)
-    return fit_score_matching(
-        X, y, treatment, x_reference=x_reference, rng=rng, **params
-    )
-
-
-def in_float64(values):
-    """A float64 array, or None for None."""
-    return None if values is None else values.astype(np.float64, copy=False)
-
-
-def _mean_one(weights):
-    return weights / weights.mean()
-
-
-def _nothing(inputs, settings, rng):
-    return Estimate()
-
-
-_STRATEGIES = {
-    "known": _known,
-    "mar": _mar,
-    "reference": _reference,
-    "extrapolate": _extrapolate,
-    "joint": _joint,
-    "score_matching": _score_matching,
-    "bounds": _nothing,
-    None: _nothing,
-}
-
-
-# --- around the strategies -----------------------------------------------------------
-
-
 def _adjust_selected(estimate, inputs, settings, rng):
     """The adjusted effect in the selected rows, and their models where none fits."""
     if inputs.treatment is None:
@@ -517,7 +128,7 @@ def _adjust_selected(estimate, inputs, settings, rng):
         treatment,
         sample_weight=weight,
         random_state=rng.randint(np.iinfo(np.int32).max),
-        **_learners(settings),
+        **learners(settings),
     )
     estimate.among = found.effect_selected
     if estimate.model is None:
@@ -540,19 +151,10 @@ def _outcome_model(inputs, settings, rng):
 def _bounds(found, facts, inputs, estimate, settings, rng):
     if found.bounds is None:
         return None
-    X, y, treatment, weight = inputs.kept()
+    _, y, treatment, weight = inputs.kept()
     if found.bounds == "selection":
-        return bound_effect(
-            in_float64(X),
-            y,
-            treatment == 1,
-            1 / settings.min_selection_prob,
-            reference=in_float64(inputs.population),
-            on_outcome=facts.on_outcome,
-            rng=rng,
-            weight=weight,
-            **bound_params(settings),
-        )
+        ratio = 1 / settings.min_selection_prob
+        return _bound_by_ratio(inputs, settings, ratio, facts.on_outcome, rng)
     if not facts.on_outcome:
         among = estimate.among
         rate = settings.selection_rate if inputs.selected.all() else inputs.rate
@@ -574,22 +176,71 @@ def _bounds(found, facts, inputs, estimate, settings, rng):
             inputs.treatment,
             sample_weight=inputs.weight,
             random_state=seed,
-            **_learners(settings),
+            **learners(settings),
         )
         ends.append(end.effect)
         stderr.append(end.stderr)
     return SelectionBounds(*ends, np.array(stderr), float("inf"))
 
 
-def bound_params(settings):
-    """Arguments of :func:`bound_effect` that are parameters."""
+def sensitivity_table(settings, inputs, lambdas):
+    """Bounds for several ratios of selection probabilities.
+
+    Parameters
+    ----------
+    settings : SelectionBiasATE
+        Holds the parameters.
+    inputs : Inputs
+    lambdas : sequence of float
+        Ratios, at least 1.
+
+    Returns
+    -------
+    table : pandas.DataFrame
+        Columns "lower", "upper", "low" and "high", indexed by the ratio.
+
+    Raises
+    ------
+    ValueError
+        If a ratio is below 1, or there is no treatment.
+    """
+    import pandas as pd
+
+    ratios = np.asarray(lambdas, dtype=np.float64).ravel()
+    if not (ratios >= 1).all():
+        raise ValueError(f"lambdas must be at least 1, got {lambdas}.")
+    if inputs.treatment is None:
+        raise ValueError("treatment must be given for an effect to bound, got None.")
+    on_outcome = "Y" in settings.selection_depends_on
+    records = []
+    for ratio in ratios:
+        # The same bootstrap draws for every ratio.
+        rng = np.random.RandomState(0)
+        bounds = _bound_by_ratio(inputs, settings, ratio, on_outcome, rng)
+        interval = bounds.confidence_interval(1 - settings.alpha)
+        records.append((bounds.lower, bounds.upper, *interval))
+    index = pd.Index(ratios, name="ratio")
+    return pd.DataFrame(records, index, columns=["lower", "upper", "low", "high"])
+
+
+def _bound_by_ratio(inputs, settings, ratio, on_outcome, rng):
+    """Bounds where selection probabilities differ by a ratio at most."""
+    X, y, treatment, weight = inputs.kept()
     boot = settings.inference == "bootstrap" or (
         settings.inference == "auto" and settings.outcome_learner is not None
     )
-    return {
-        "degree": settings.degree,
-        "max_degree": settings.max_degree,
-        "learner": settings.outcome_learner,
-        "n_boot": settings.n_boot if boot else 0,
-        "n_jobs": settings.n_jobs,
-    }
+    return bound_effect(
+        in_float64(X),
+        y,
+        treatment == 1,
+        ratio,
+        reference=in_float64(inputs.population),
+        on_outcome=on_outcome,
+        degree=settings.degree,
+        max_degree=settings.max_degree,
+        learner=settings.outcome_learner,
+        weight=weight,
+        n_boot=settings.n_boot if boot else 0,
+        n_jobs=settings.n_jobs,
+        rng=rng,
+    )

@@ -99,7 +99,7 @@ def make_summary(model):
     found, level = model.identification_, 1 - model.alpha
     rows = []
     if model.effect_naive_ is not None:
-        among = "point" if model._selected_identified else "association"
+        among = "point" if model._among_identified else "association"
         for name, estimate, status in (
             ("naive", model.effect_naive_, "association"),
             ("selected rows, adjusted", model.effect_selected_, among),

@@ -9,7 +9,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skident.datasets import make_selection_bias
-from skident.effects import SelectionBiasATE, _score_matching_fit, _selection_fit
+from skident.effects import SelectionBiasATE, _score_matching_fit, _selection_strategies
 from skident.effects._selection_scores import selected_effect
 from skident.exceptions import IdentifiabilityWarning, IdentificationError
 
@@ -248,7 +248,7 @@ def test_a_likelihood_without_a_maximum_is_refused(monkeypatch):
     def fail(*args, **kwargs):
         raise np.linalg.LinAlgError("SVD did not converge")
 
-    monkeypatch.setattr(_selection_fit, "fit_joint", fail)
+    monkeypatch.setattr(_selection_strategies, "fit_joint", fail)
     X, y, t, everyone = tilted(300)
     model = SelectionBiasATE("joint", x_reference=everyone, random_state=0)
     model = fit_quietly(model, X, y, treatment=t)
