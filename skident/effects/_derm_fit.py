@@ -175,7 +175,7 @@ def fit_model(est, X, y, settings, sample_weight, base):
             names=problem.names,
             weighting=weighting,
             level_labels=None if every is None else problem.level_labels(),
-            n_rows=int(trained.sum() if weights is None else (weights > 0).sum()),
+            n_rows=_n_counted(seen),
             effective_rows=est.effective_sample_size_,
             capped=est.prob_floor > 0 or est.weight_cap is not None,
             reliability=est.reliability_,
@@ -184,6 +184,13 @@ def fit_model(est, X, y, settings, sample_weight, base):
             spread=None if lifting is None else float(problem.values[rows].std()),
         )
     )
+
+
+def _n_counted(problem):
+    """Number of rows, without those of sample weight zero."""
+    if problem.sample_weight is None:
+        return len(problem.y)
+    return int(np.count_nonzero(problem.sample_weight))
 
 
 def make_problem(est, X, y, settings, sample_weight):

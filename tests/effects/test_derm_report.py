@@ -147,6 +147,22 @@ def test_weights_on_three_rows_are_warned_of():
     assert "Weights are cut" in str(capped.identifiability_)
 
 
+def test_rows_in_cells_without_weight_count_as_lost():
+    X, y, settings = clear(400)
+    y[3:] = 0
+    settings[:] = 1
+    y[:3], settings[:3] = [0, 1, 0], 0
+    with pytest.warns(IdentifiabilityWarning, match=EFFECTIVE):
+        model = DERMClassifier(cv=None).fit(X, y, settings=settings)
+    assert model.effective_sample_size_ <= 3
+    # Rows that count for nothing are not missed.
+    s = (np.arange(400) < 3).astype(float)
+    model = fit_quietly(
+        DERMClassifier(cv=None), X, y, settings=settings, sample_weight=s
+    )
+    assert verdicts(model)[EFFECTIVE] == "holds"
+
+
 def test_predictions_that_use_the_settings_are_warned_of():
     # The only feature sees outcome and treatment as one number.
     X, y, settings = clear(3000, leak=0.7)
