@@ -93,6 +93,25 @@ def test_probabilities_of_one_are_plain_doubly_robust_estimates():
     assert nothing.identification_.code == "selected_at_random"
 
 
+def test_probabilities_count_as_weights_and_up_to_a_factor():
+    X, y, t, s, chance = population(1000, on_outcome=True)
+    X, y, t, chance = X[s], y[s], t[s], chance[s]
+    known = SelectionBiasATE(random_state=0)
+    known.fit(X, y, treatment=t, selection_prob=chance)
+    scaled = SelectionBiasATE(random_state=0)
+    scaled.fit(X, y, treatment=t, selection_prob=0.01 * chance)
+    assert scaled.effect_ == pytest.approx(known.effect_, rel=1e-9)
+    assert scaled.stderr_ == pytest.approx(known.stderr_, rel=1e-9)
+    weighted = SelectionBiasATE(selection_depends_on=(), random_state=0)
+    weighted.fit(X, y, treatment=t, sample_weight=1 / chance)
+    assert weighted.effect_ == pytest.approx(known.effect_, rel=1e-9)
+    # What each row adds is the standard error.
+    n = len(y)
+    assert known.influence_.mean() == pytest.approx(0, abs=1e-12)
+    spread = known.influence_.std(ddof=1) / np.sqrt(n)
+    assert known.stderr_ == pytest.approx(spread, rel=1e-9)
+
+
 def test_bootstrap_and_sandwich_agree():
     sandwich = fit_by("known")
     bootstrap = fit_by("known", inference="bootstrap", n_boot=40)
