@@ -782,7 +782,7 @@ def _finish(
             value = model.value(theta)
             if model.value(step) >= value - 1e-9 * abs(value):
                 theta = step
-    condition = model.condition(curvature)
+    condition = model.condition(information if model.family.barrier else curvature)
     sample, some = (None, None) if reference is None else reference
     effect, gradient, differences = _population_effect(model, theta, units, sample)
     direction = _solve(curvature, gradient)

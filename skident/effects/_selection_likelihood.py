@@ -398,8 +398,9 @@ class SelectionLikelihood:
         Coefficients of each arm are taken along directions that are orthonormal over
         its rows, in units of the noise; those of the selection in units of the box and
         of the outcome. Taken out first are weights and scales of mixtures, redundant by
-        themselves, and a selection that does not depend on the outcome: its constant
-        is flat where chances are small, and moves nothing else.
+        themselves, laws whose support moves, which is told by where that ends, and a
+        selection that does not depend on the outcome: its constant is flat where
+        chances are small, and moves nothing else.
         """
         change = []
         for name in self.slices:
@@ -424,8 +425,10 @@ class SelectionLikelihood:
                 H[where] /= np.sqrt(size)
                 H[:, where] /= np.sqrt(size)
         aside = []
-        if self.family.n_shape > 2:
+        if self.family.n_shape > 2 or self.family.barrier:
             aside += [self.slices["s0"], self.slices["s1"]]
+        if self.family.barrier:
+            aside += [self.slices["b0"], self.slices["b1"]]
         if "Y" not in self.depends_on:
             aside += [self.slices["g"]]
         if aside:
