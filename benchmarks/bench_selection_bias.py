@@ -1,6 +1,7 @@
 """Effects of a whole population from selected rows, beside what others do.
 
     python benchmarks/bench_selection_bias.py [--quick | --part {both,rule,laplace}]
+        [--no-nets]
 
 Every fit is written to ``benchmarks/output`` as it ends, and not run again by a later
 call: stop and go on at will. ``--fresh`` starts anew. The results file is written by a
@@ -113,6 +114,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="minutes, not kept")
     parser.add_argument("--part", choices=list(PARTS), help="only one")
+    parser.add_argument(
+        "--no-nets", action="store_true", help="without SM, which takes a minute a fit"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     args = parser.parse_args()
     if args.fresh:
@@ -125,12 +129,12 @@ def main():
     )
     report.say()
     names = list(CONTENDERS)
-    if args.quick:
+    if args.quick or args.no_nets:
         names = [name for name in names if not name.startswith("SM")]
     for part in [args.part] if args.part else PARTS:
         table(report, runs, part, names, 2 if args.quick else N_SEEDS)
     bars(report, runs)
-    if not args.quick and args.part is None:
+    if not (args.quick or args.no_nets) and args.part is None:
         report.write()
 
 

@@ -1,6 +1,7 @@
 """Effects in the population from samples selected by their outcomes."""
 
 import warnings
+
 import numpy as np
 import pytest
 from scipy.special import expit
