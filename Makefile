@@ -152,6 +152,7 @@ bench_disentanglement.py
 bench_shifted_nodes.py
 bench_shifted_nodes_observed.py
 bench_two_env.py
+bench_selection_bias.py
 endef
 export BENCHMARKS
 
