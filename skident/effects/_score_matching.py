@@ -178,9 +178,11 @@ class ScoreMatchingSelectionATE(
     >>> import warnings
     >>> from skident.effects import ScoreMatchingSelectionATE
     >>> rng = np.random.default_rng(0)
-    >>> X, treatment = rng.uniform(-1, 1, (600, 1)), np.arange(600) % 2
-    >>> y = X[:, 0] + 2 * treatment + rng.standard_normal(600)
-    >>> model = ScoreMatchingSelectionATE(max_epochs=50, n_draws=500, random_state=0)
+    >>> X, treatment = rng.uniform(-1, 1, (400, 1)), np.arange(400) % 2
+    >>> y = X[:, 0] + 2 * treatment + rng.standard_normal(400)
+    >>> model = ScoreMatchingSelectionATE(
+    ...     hidden=(16,), max_epochs=50, n_draws=100, n_grid=50, random_state=0
+    ... )
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("ignore")  # the split is not identified
     ...     model = model.fit(X, y, treatment=treatment)

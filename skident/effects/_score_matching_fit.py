@@ -243,7 +243,7 @@ def fit_score_matching(
         train, held = members[train], members[held]
         trained, losses = train_module(
             nets.ArmModel,
-            config,
+            config | {"arm": int(arm)},
             nets.ScoreMatchingLoss,
             _arrays(rows, outcomes, train),
             held=_arrays(rows, outcomes, held) if len(held) else None,

@@ -59,7 +59,7 @@ class ScoreNet(nn.Module):
 
 
 class SelectionNet(nn.Module):
-    """log of a selection probability beta(x, y), up to a factor.
+    """log of a selection probability beta(x, y, t), up to a factor.
 
     Parameters
     ----------
@@ -68,13 +68,21 @@ class SelectionNet(nn.Module):
 
     def __init__(self, n_features, n_hidden):
         super().__init__()
-        self.first = nn.Linear(n_features + 1, n_hidden)
+        self.first = nn.Linear(n_features + 2, n_hidden)
         self.last = nn.Linear(n_hidden, 1)
 
-    def forward(self, X, y):
-        """log beta and its first two derivatives by y, each of shape (n,)."""
-        inside = torch.tanh(self.first(torch.column_stack([X, y])))
-        out, by_y = self.last.weight[0], self.first.weight[:, -1]
+    def forward(self, X, y, arm):
+        """log beta and its first two derivatives by y, each of shape (n,).
+
+        Parameters
+        ----------
+        X : tensor of shape (n, n_features)
+        y : tensor of shape (n,)
+        arm : {0, 1}
+        """
+        arms = torch.full_like(y, arm)
+        inside = torch.tanh(self.first(torch.column_stack([X, y, arms])))
+        out, by_y = self.last.weight[0], self.first.weight[:, -2]
         falling = 1.0 - inside.square()
         raw = self.last(inside)[:, 0]
         free = (raw.abs() < LARGEST_LOG_SELECTION).to(raw)
@@ -98,12 +106,14 @@ class ArmModel(nn.Module):
     hidden : sequence of int
     selection_hidden : int or None
         None: selection does not depend on the outcome.
+    arm : {0, 1}, default=0
     double : bool, default=False
         Whether to compute in float64.
     """
 
-    def __init__(self, n_features, hidden, selection_hidden, double=False):
+    def __init__(self, n_features, hidden, selection_hidden, arm=0, double=False):
         super().__init__()
+        self.arm = arm
         self.score = ScoreNet(n_features, hidden)
         self.selection = None
         if selection_hidden is not None:
@@ -122,7 +132,7 @@ class ArmModel(nn.Module):
         score, slope = self.score(X, y)
         if self.selection is None:
             return score, slope, None
-        log_beta, first, second = self.selection(X, y)
+        log_beta, first, second = self.selection(X, y, self.arm)
         share = _share(log_beta)
         score = score + share * first
         slope = slope + share * second + share * (1.0 - share) * first.square()
@@ -142,7 +152,7 @@ class ArmModels(nn.Module):
     def __init__(self, n_arms, **config):
         super().__init__()
         self.config = {"n_arms": n_arms, **config}
-        self.arms = nn.ModuleList(ArmModel(**config) for _ in range(n_arms))
+        self.arms = nn.ModuleList(ArmModel(arm=arm, **config) for arm in range(n_arms))
 
     @torch.inference_mode()
     def on_grid(self, arm, X, grid):
@@ -161,7 +171,7 @@ class ArmModels(nn.Module):
         before = model.score.value(rows, y)
         after, log_beta = before, torch.zeros_like(before)
         if model.selection is not None:
-            log_beta, first, _ = model.selection(rows, y)
+            log_beta, first, _ = model.selection(rows, y, arm)
             after = before + _share(log_beta) * first
         return [part.numpy().reshape(shape) for part in (before, after, log_beta)]
 
@@ -172,7 +182,7 @@ class ArmModels(nn.Module):
         y = torch.tensor(y)
         if selection is None:
             return torch.zeros_like(y).numpy()
-        return selection(torch.tensor(X), y)[0].numpy()
+        return selection(torch.tensor(X), y, arm)[0].numpy()
 
 
 class ScoreMatchingLoss(nn.Module):

@@ -74,13 +74,13 @@ def slope_by(y, value):
 @pytest.mark.parametrize("hidden", [(), (5,), (5, 3)])
 def test_slopes_carried_forward_are_those_of_autograd(hidden):
     torch.manual_seed(0)
-    arm = ArmModel(2, hidden, 6, double=True)
+    arm = ArmModel(2, hidden, 6, arm=1, double=True)
     X = torch.randn(20, 2, dtype=torch.float64)
     y = torch.randn(20, dtype=torch.float64, requires_grad=True)
     score, slope = arm.score(X, y)
     torch.testing.assert_close(arm.score.value(X, y), score)
     torch.testing.assert_close(slope_by(y, score), slope)
-    log_beta, first, second = arm.selection(X, y)
+    log_beta, first, second = arm.selection(X, y, 1)
     torch.testing.assert_close(slope_by(y, log_beta), first)
     torch.testing.assert_close(slope_by(y, first), second)
     psi, psi_slope, _ = arm(X, y)
@@ -94,7 +94,7 @@ def test_selection_is_bounded_and_flat_beyond_its_bound():
     selection = SelectionNet(1, 3)
     with torch.no_grad():
         selection.last.bias.fill_(50.0)
-    log_beta, first, second = selection(torch.zeros(4, 1), torch.randn(4))
+    log_beta, first, second = selection(torch.zeros(4, 1), torch.randn(4), 0)
     assert (log_beta == 10).all() and not first.any() and not second.any()
 
 
@@ -150,7 +150,7 @@ def test_penalty_alone_makes_selection_the_stated_constant(penalty_log, penalty_
     )
     with torch.inference_mode():
         rows = torch.tensor(X, dtype=torch.float32), torch.tensor(y).float()
-        log_beta = arm.selection(*rows)[0].double()
+        log_beta = arm.selection(*rows, 0)[0].double()
     beta = log_beta.exp().numpy()
     np.testing.assert_allclose(
         beta, np.sqrt(penalty_log / (2 * penalty_square)), rtol=0.02
