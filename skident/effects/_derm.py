@@ -120,9 +120,9 @@ class DERMClassifier(ClassifierMixin, DERM):
     nearly perfectly, and predictions depend on the treatment (and on what is adjusted
     for) through the outcome only. Weighting takes from the learner the reason to use
     the settings, in cells that have seen every outcome; it does not make it ignore
-    them, and it says nothing of cells that lack outcomes. High accuracy is no evidence:
-    see :meth:`treatment_effect_bias` and :meth:`check_lifting`, on rows that were not
-    trained on.
+    them, and it says nothing of cells that lack outcomes. High accuracy is no evidence
+    [2]_: see :meth:`treatment_effect_bias` and :meth:`check_lifting`, on rows that were
+    not trained on.
 
     The reliability is measured on rows held out. What is less than perfect pulls
     predictions to the middle and shrinks effects that are not zero.
@@ -303,9 +303,9 @@ class DERMRegressor(RegressorMixin, DERM):
     nearly perfectly, and predictions depend on the treatment (and on what is adjusted
     for) through the outcome only. Weighting takes from the learner the reason to use
     the settings, in cells that have seen every outcome; it does not make it ignore
-    them, and it says nothing of cells that lack outcomes. High accuracy is no evidence:
-    see :meth:`treatment_effect_bias` and :meth:`check_lifting`, on rows that were not
-    trained on.
+    them, and it says nothing of cells that lack outcomes. High accuracy is no evidence
+    [2]_: see :meth:`treatment_effect_bias` and :meth:`check_lifting`, on rows that were
+    not trained on.
 
     The reliability is measured on rows held out. What is less than perfect pulls
     predictions to the middle and shrinks effects that are not zero.
