@@ -26,7 +26,7 @@ from skident.effects._derm_base import (
 from skident.effects._derm_report import Evidence, make_report, refuse_partial_support
 from skident.effects._derm_weights import (
     bin_outcome,
-    class_values,
+    outcome_values,
     setting_names,
     weigh,
 )
@@ -220,7 +220,7 @@ def make_problem(est, X, y, settings, sample_weight):
         check_classification_targets(y)
         classes, level = distinct(y)
         try:
-            values = class_values(classes, y)
+            values = outcome_values(classes, y)
         except ValueError:
             if settings is not None or est.correction != "none":
                 raise

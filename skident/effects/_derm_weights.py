@@ -6,7 +6,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.utils import assert_all_finite, column_or_1d
 
-from skident.utils._labels import distinct
+from skident.utils._labels import class_values, distinct
 from skident.utils._sklearn import (
     Interval,
     StrOptions,
@@ -260,7 +260,7 @@ def derm_weights(
         sample_weight = check_sample_weight(sample_weight, y)
     if y_bins is None:
         classes, level = distinct(y)
-        values = class_values(classes, y)[level]
+        values = outcome_values(classes, y)[level]
     else:
         values = y.astype(np.float64)
         level = bin_outcome(values, y_bins, bin_strategy, sample_weight)
@@ -393,38 +393,16 @@ def combine(codes, sizes):
     return cell, combinations
 
 
-def class_values(classes, X):
-    """Numbers that classes stand for: their own, or 0 and 1 for two labels.
-
-    Parameters
-    ----------
-    classes : ndarray of shape (n_classes,)
-        Sorted.
-    X : array-like of shape (n_samples, ...)
-        For the number of rows in the error.
-
-    Returns
-    -------
-    values : ndarray of float of shape (n_classes,)
-
-    Raises
-    ------
-    ValueError
-        If there are more than two classes that are no numbers.
-    """
-    if classes.dtype.kind in "biuf":
-        return classes.astype(np.float64)
-    try:
-        return np.array([float(label) for label in classes.tolist()])
-    except (TypeError, ValueError):
-        pass
-    if len(classes) > 2:
+def outcome_values(classes, X):
+    """Numbers that classes stand for, as :func:`class_values`; refused without."""
+    values = class_values(classes)
+    if values is None:
         raise ValueError(
             "y must be numbers where there are more than two classes, since the "
             f"weights depend on its variance; got {classes.tolist()[:5]}; "
             f"n_samples = {len(X)}."
         )
-    return np.arange(len(classes), dtype=np.float64)
+    return values
 
 
 def bin_outcome(values, n_bins, strategy, sample_weight=None):

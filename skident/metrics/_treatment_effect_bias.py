@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skident.utils._labels import distinct
+from skident.utils._labels import class_values, distinct
 from skident.utils._validation import (
     check_sample_weight,
     check_settings,
@@ -64,7 +64,8 @@ def treatment_effect_bias(
     ------
     ValueError
         If lengths differ, an entry is not a finite number, an arm is empty in a cell,
-        or rows of a unit differ in treatment or covariates.
+        rows of a unit differ in treatment or covariates, or the bias is to be relative
+        to no effect.
 
     References
     ----------
@@ -94,6 +95,11 @@ def treatment_effect_bias(
     else:
         found, true = (_effect(ate(v, treatment, **given)) for v in (y_pred, y))
     bias = found - true
+    if relative and true == 0:
+        raise ValueError(
+            "relative=True needs an effect on the outcomes, got 0; n_samples = "
+            f"{len(y)}."
+        )
     return float(bias / true) if relative else float(bias)
 
 
@@ -114,7 +120,8 @@ def neg_abs_teb_scorer(*, ate=None, relative=False):
         sample_weight=None)``, at most 0. It asks for the first three of them by
         metadata routing, through which searches have to send them. Of an estimator it
         takes ``predict_expected`` if there is one, else the class values weighted by
-        ``predict_proba``, else ``predict``.
+        ``predict_proba``, else ``predict``. Two classes that are no numbers count as 0
+        and 1.
 
     Notes
     -----
@@ -198,7 +205,7 @@ def best_above_accuracy_floor(floor, *, accuracy="accuracy", score="neg_abs_teb"
     -------
     refit : callable
         For ``refit`` of ``GridSearchCV``. It warns if no candidate reaches the floor,
-        and then takes the most accurate one.
+        or none that does has a score, and then takes the most accurate one.
 
     Raises
     ------
@@ -228,18 +235,18 @@ class _BestAbove:
         accuracy, score = (
             self._mean(cv_results, key) for key in (self.accuracy, self.score)
         )
-        above = accuracy >= self.floor
-        if not above.any():
+        able = (accuracy >= self.floor) & ~np.isnan(score)
+        if not able.any():
             best = int(np.nanargmax(accuracy))
             warnings.warn(
-                f"No candidate has a mean test {self.accuracy} of {self.floor:g}: the "
-                f"most accurate one is taken, with {accuracy[best]:.3g}.",
+                f"No candidate has a mean test {self.accuracy} of {self.floor:g} and a "
+                f"{self.score}: the most accurate one is taken, with "
+                f"{accuracy[best]:.3g}.",
                 UserWarning,
                 stacklevel=2,
             )
             return best
-        # A score that failed is the last choice.
-        return int(np.argmax(np.where(above & ~np.isnan(score), score, -np.inf)))
+        return int(np.argmax(np.where(able, score, -np.inf)))
 
     def _mean(self, cv_results, key):
         name = f"mean_test_{key}"
@@ -335,16 +342,18 @@ def _values_of(estimator, y):
     y = np.asarray(y)
     if y.dtype.kind in "biuf" or not hasattr(estimator, "classes_"):
         return y
+    unknown = np.setdiff1d(y, estimator.classes_)
+    if len(unknown):
+        raise ValueError(f"y has classes that fit has not seen: {unknown.tolist()}.")
     return _class_values(estimator)[np.searchsorted(estimator.classes_, y)]
 
 
 def _class_values(estimator):
     classes = np.asarray(estimator.classes_)
-    if classes.dtype.kind in "biuf":
-        return classes.astype(np.float64)
-    if len(classes) > 2:
+    values = class_values(classes)
+    if values is None:
         raise ValueError(
             "The bias of an effect needs classes that are numbers, got "
             f"{classes.tolist()[:5]}."
         )
-    return np.arange(len(classes), dtype=np.float64)
+    return values

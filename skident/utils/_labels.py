@@ -32,6 +32,28 @@ def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (labels + low).astype(values.dtype), codes
 
 
+def class_values(classes: np.ndarray) -> np.ndarray | None:
+    """Numbers that classes stand for: their own, or 0 and 1 for two labels.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,)
+        Sorted.
+
+    Returns
+    -------
+    values : ndarray of float of shape (n_classes,), or None
+        None if there are more than two that are no numbers.
+    """
+    try:
+        values = np.array([float(label) for label in classes.tolist()])
+        if np.isfinite(values).all():  # "nan" and "inf" are names
+            return values
+    except (TypeError, ValueError):
+        pass
+    return None if len(classes) > 2 else np.arange(len(classes), dtype=np.float64)
+
+
 def _as_whole(values):
     """The values as int64 if they are whole and span little more than their number."""
     if values.dtype.kind not in "biuf" or len(values) == 0:

@@ -12,6 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
+from skident.effects import DERMClassifier
 from skident.metrics import (
     best_above_accuracy_floor,
     neg_abs_teb_scorer,
@@ -135,6 +136,7 @@ def test_another_estimator_of_the_effect_takes_the_place_of_means():
         ({"treatment": np.zeros((4, 2))}, "treatment must be of shape"),
         ({"covariates": [[0], [0], [1], [1]]}, "in every cell of the covariates"),
         ({"sample_weight": [0, 0, 1, 1]}, "treatment must take both values"),
+        ({"y": [0.0, 1.0, 0.0, 1.0], "relative": True}, "an effect on the outcomes"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, message):
@@ -176,6 +178,27 @@ def test_the_scorer_takes_the_expected_outcome():
     assert relative(ridge, X, y, treatment=treatment) != scorer(
         ridge, X, y, treatment=treatment
     )
+
+
+@pytest.mark.parametrize("dtype", [str, object])
+def test_labels_that_are_numbers_stand_for_themselves(dtype):
+    _, y, treatment, _ = trial()
+    X = np.column_stack([y, treatment])
+    numbers = np.where(y > 1, 3, 1)
+    labels = numbers.astype(str).astype(dtype)
+    scorer = neg_abs_teb_scorer()
+    expected = scorer(
+        LogisticRegression().fit(X, numbers), X, numbers, treatment=treatment
+    )
+    named = LogisticRegression().fit(X, labels)
+    assert scorer(named, X, labels, treatment=treatment) == pytest.approx(expected)
+    derm = DERMClassifier(cv=None).fit(X, labels, settings=treatment[:, None])
+    bias = derm.treatment_effect_bias(X, labels, treatment).effect
+    found = scorer(derm, X, labels, treatment=treatment)
+    assert found == pytest.approx(-abs(bias))
+    labels[0] = "2"
+    with pytest.raises(ValueError, match=r"fit has not seen: \['2'\]"):
+        scorer(named, X, labels, treatment=treatment)
 
 
 def test_the_scorer_needs_a_treatment_and_numbers():
@@ -230,8 +253,11 @@ def test_the_best_among_the_accurate_is_chosen():
     }
     assert best_above_accuracy_floor(0.8)(results) == 2
     assert best_above_accuracy_floor(0.6)(results) == 1
-    with pytest.warns(UserWarning, match=r"No candidate has .* of 0.99: the most"):
+    with pytest.warns(UserWarning, match=r"No candidate has .* of 0.99 and"):
         assert best_above_accuracy_floor(0.99)(results) == 3
+    # The last one is accurate, and its score has failed.
+    with pytest.warns(UserWarning, match="and a neg_abs_teb: the most accurate"):
+        assert best_above_accuracy_floor(0.92)(results) == 3
     with pytest.raises(ValueError, match="needs 'f1' in the search's scoring"):
         best_above_accuracy_floor(0.8, accuracy="f1")(results)
     with pytest.raises(ValueError, match="floor must be a number"):

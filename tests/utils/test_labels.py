@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from skident.utils._labels import distinct
+from skident.utils._labels import class_values, distinct
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,22 @@ def test_labels_and_codes_are_those_of_a_sort(values):
 def test_labels_that_cannot_be_sorted_are_a_type_error():
     with pytest.raises(TypeError):
         distinct(np.array([1, "a"], dtype=object))
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        (np.array([False, True]), [0, 1]),
+        (np.array([-1, 4, 7]), [-1, 4, 7]),
+        (np.array(["1", "3"]), [1, 3]),
+        (np.array(["1", "2.5", "9"], dtype=object), [1, 2.5, 9]),
+        (np.array(["no", "yes"]), [0, 1]),
+        (np.array(["inf", "nan"]), [0, 1]),
+        (np.array(["only"]), [0]),
+        (np.array(["a", "b", "c"]), None),
+    ],
+    ids=str,
+)
+def test_classes_stand_for_numbers(classes, expected):
+    values = class_values(classes)
+    assert (None if values is None else values.tolist()) == expected
