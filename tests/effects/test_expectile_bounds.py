@@ -150,6 +150,29 @@ def test_the_bounds_are_attained():
     assert bounds.stderr[1] < 0.03 and bounds.lower < truth - 1
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_selection_the_truth_is_inside(seed):
+    rng = np.random.default_rng(seed)
+    n, floor = 6000, 0.25
+    X = rng.uniform(-1, 1, (n, 2))
+    treatment = rng.random(n) < 1 / (1 + np.exp(-X[:, 0]))
+    y = X[:, 0] + treatment * (1 + X[:, 1]) + rng.standard_normal(n)
+    # Any function of covariates, treatment and outcome that stays above the floor.
+    slopes = rng.normal(0, 2, (3, 4))
+    terms = np.column_stack([X, treatment, y])
+    chance = floor + (1 - floor) * np.prod(
+        1 / (1 + np.exp(-terms @ slopes.T - rng.normal(size=3))), axis=1
+    )
+    kept = rng.random(n) < chance
+    for reference in (None, X):
+        bounds = selection_bounds(
+            X[kept], y[kept], treatment[kept], floor, x_reference=reference, degree=1
+        )
+        # The effect is one on average; the bounds are off by their sampling error.
+        assert bounds.lower - 4 * bounds.stderr[0] < 1
+        assert bounds.upper + 4 * bounds.stderr[1] > 1
+
+
 def test_standard_errors_match_their_spread_and_the_bootstrap():
     rng = np.random.default_rng(8)
     found = []
