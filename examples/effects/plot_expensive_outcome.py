@@ -114,8 +114,8 @@ for j, (ax, data) in enumerate(zip(axes, targets, strict=True)):
 
 # %%
 # Where there is no effect, none is found, and more outcomes are read rightly. Where
-# there is one, predictions shrink it. The correction goes beyond it: it takes
-# predictions to depend on the digit alone, and they do not quite.
+# there is one, predictions shrink it. The correction undoes that, here a little more
+# than that: it takes predictions to depend on the digit alone, and they do not quite.
 
 for name, model in (("plain", plain), ("DERM", derm)):
     print(f"{name}: accuracy {model.score(pixels(null), null.y):.2f}")
