@@ -261,19 +261,20 @@ def test_a_support_rule_replaces_the_overlap():
 
 @quiet
 def test_a_trial_without_selection_gives_its_effect():
-    X, y, treatment = trial(1000)
+    X, y, treatment = trial(600)
     fitted = model(
         estimate_selection=False,
-        hidden=(32,),
-        max_epochs=60,
-        learning_rate=0.01,
-        n_draws=200,
-        n_grid=100,
+        hidden=(16,),
+        max_epochs=30,
+        batch_size=30,
+        learning_rate=0.02,
+        n_mixture=None,
+        n_grid=60,
     ).fit(X, y, treatment=treatment)
-    # 0.06 is the standard error of 1000 rows; over 10 seeds errors had a standard
-    # deviation of 0.1.
-    assert abs(fitted.effect_ - 2.0) < 0.4
-    np.testing.assert_allclose(fitted.effect(X[:20]), fitted.effect_, atol=1.0)
+    # Over six seeds errors had a standard deviation of 0.2, effects at rows were
+    # within 0.5 of their mean, and the correlation below was at least 0.97.
+    assert abs(fitted.effect_ - 2.0) < 0.8
+    np.testing.assert_allclose(fitted.effect(X[:20]), fitted.effect_, atol=1.5)
     # Of the covariates only the first one counts, and the mix of arms is even.
     assert np.corrcoef(fitted.predict(X), X[:, 0])[0, 1] > 0.9
     assert fitted.extrapolation_share_ < 0.05
