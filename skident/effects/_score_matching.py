@@ -155,8 +155,9 @@ class ScoreMatchingSelectionATE(
     With networks large enough and trained to the end there is no correction for
     selection at all; what correction there is comes from where the training stops. With
     few rows or epochs, and so few steps, the answer is mostly that of the initial
-    networks. The report therefore calls the split violated whenever a selection was fitted. Without
-    one ("SM") the estimate takes for granted that selection ignores the outcome.
+    networks. The report therefore calls the split violated whenever a selection was
+    fitted. Without one ("SM") the estimate takes for granted that selection ignores the
+    outcome.
 
     The weights undo selection by covariates and outcome as far as the fitted selection
     is right. They do not undo a rule that removes an arm at some covariates: there the
