@@ -15,7 +15,7 @@ from skident.effects._polynomials import (
     least_squares,
     logit,
 )
-from skident.effects._selection_joint import arm_mask, check_mask
+from skident.effects._selection_points import arm_mask, check_mask
 
 _MAX_SEED = np.iinfo(np.int32).max
 

@@ -4,7 +4,6 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.polynomial.legendre import leggauss
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
@@ -13,18 +12,27 @@ from skident.effects._polynomials import (
     choose_degree,
     design,
     highest_degree,
-    least_squares,
-    logit,
     n_terms,
 )
 from skident.effects._selection_families import log_selection, make_family
 from skident.effects._selection_likelihood import SelectionLikelihood
+from skident.effects._selection_points import (
+    Units,
+    arm_mask,
+    check_mask,
+    compress,
+    covariate_points,
+    outcome_units,
+)
+from skident.effects._selection_search import (
+    BARRIERS,
+    Search,
+    first_starts,
+    maximise,
+    solve,
+    starts_with_slopes,
+)
 
-_NODES = {1: 64, 2: 24}
-# Twice as many a side where a rule of support cuts the box, as in one dimension the
-# cuts are found and in two they are not.
-_NODES_CUT = {1: 64, 2: 64}
-_LOG2_SOBOL = 12
 # Rows of a reference sample that the likelihood is averaged over, at most, and cells
 # that stand for them while degrees and starts are searched, by number of covariates.
 _MOST_POINTS = 2**14
@@ -34,33 +42,8 @@ _CELLS = {1: 256, 2: 1024}
 _TILT = 0.1
 _LEAST_CONDITION = 1e-8
 _DETECT = 0.05
-# Slopes of selection to start from: per spread of the noise or of the outcome, and the
-# quantile of the selected outcomes, from the side that is selected against, where the
-# chance is even. Rows of small chance are few: even chances are found far out.
-_START_SLOPES = (
-    ("noise", 1.0, 0.05),
-    ("outcome", 1.0, 0.05),
-    ("noise", 3.0, 0.25),
-    ("outcome", 0.3, 0.25),
-)
-# Log-likelihood a step may still be expected to bring when the search stops.
-_COARSE, _FINE, _KINK = 1e-4, 1e-14, 1e-3
-# Of the log-distance of each row from its support's end, where that moves.
-_BARRIERS = (0.1, 0.01)
 _N_CHECKED = 2000
 _N_GRID = 400
-
-
-@dataclass(frozen=True)
-class _Units:
-    """Scales on which the likelihood works."""
-
-    box: Box
-    shift: float
-    scale: float
-
-    def outcome(self, y):
-        return (y - self.shift) / self.scale
 
 
 @dataclass
@@ -120,7 +103,7 @@ class JointFit:
     family: str
     noise: str
     parts: dict = field(repr=False)
-    _units: _Units = field(repr=False)
+    _units: Units = field(repr=False)
     _family: object = field(repr=False)
     _settings: dict = field(repr=False)
 
@@ -185,261 +168,6 @@ class JointFit:
             value = value - np.log(2.0 * units.box.half).sum()
             inside = inside & (np.abs(U) <= 1.0).all(axis=1)
         return np.where(inside, value, -np.inf)
-
-
-def arm_mask(support_mask, X):
-    """Where each arm can be observed, (n, 2) bool; everywhere without a rule."""
-    if support_mask is None:
-        return np.ones((len(X), 2), dtype=bool)
-    return np.column_stack(
-        [np.asarray(support_mask(X, arm), dtype=bool).reshape(-1) for arm in (0, 1)]
-    )
-
-
-def check_mask(kept, t):
-    """Refuse rows that a rule of support excludes."""
-    outside = ~kept[np.arange(len(t)), t]
-    if outside.any():
-        raise ValueError(
-            "support_mask must be true of every selected row, got "
-            f"{outside.sum()} rows it excludes; n_samples = {len(t)}."
-        )
-
-
-def covariate_points(box, support_mask, rng):
-    """Points and log-weights of the integral over a box, in its units.
-
-    Parameters
-    ----------
-    box : Box
-    support_mask : callable or None
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    points : ndarray of shape (G, d)
-    log_volume : ndarray of shape (G,)
-        Of shares of the box.
-    """
-    d = len(box.half)
-    if d > 2:
-        from scipy.stats import qmc
-
-        points = qmc.Sobol(d, scramble=False).random_base2(_LOG2_SOBOL)
-        points = 2.0 * ((points + rng.random(d)) % 1.0) - 1.0
-        return points, np.full(len(points), -np.log(len(points)))
-    sizes = _NODES if support_mask is None else _NODES_CUT
-    if d == 1:
-        edges = np.r_[-1.0, _cuts(box, support_mask), 1.0]
-        lengths = np.diff(edges)
-        counts = np.maximum(np.ceil(sizes[1] * lengths / 2.0).astype(int), 16)
-        rules = [leggauss(count) for count in counts]
-        points = np.concatenate(
-            [
-                edge + 0.5 * length * (1.0 + u)
-                for (u, _), edge, length in zip(rules, edges, lengths, strict=False)
-            ]
-        )
-        weights = np.concatenate(
-            [0.25 * length * w for (_, w), length in zip(rules, lengths, strict=True)]
-        )
-        return points[:, None], np.log(weights)
-    u, w = leggauss(sizes[2])
-    points = np.stack(np.meshgrid(u, u, indexing="ij"), axis=-1).reshape(-1, 2)
-    return points, np.log(np.outer(w, w).ravel() / 4.0)
-
-
-def _cuts(box, support_mask, n_grid=2049):
-    """Where a rule of support changes along one covariate, by bisection."""
-    if support_mask is None:
-        return np.zeros(0)
-    grid = np.linspace(-1.0, 1.0, n_grid)
-
-    def rule(u):
-        return arm_mask(support_mask, box.unscale(u[:, None]))
-
-    values = rule(grid)
-    jump = np.flatnonzero((values[1:] != values[:-1]).any(axis=1))
-    low, high, before = grid[jump], grid[jump + 1], values[jump]
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        same = (rule(middle) == before).all(axis=1)
-        low, high = np.where(same, middle, low), np.where(same, high, middle)
-    return np.unique(0.5 * (low + high))
-
-
-def compress(points, mask, n_cells):
-    """A few points with weights in place of many.
-
-    Cells are halved at the median of the widest side; arms are observed all over a cell
-    or nowhere in it.
-
-    Parameters
-    ----------
-    points : ndarray of shape (m, d)
-    mask : ndarray of bool of shape (m, 2)
-    n_cells : int
-        About as many are left.
-
-    Returns
-    -------
-    points : ndarray of shape (G, d)
-    log_volume : ndarray of shape (G,)
-    mask : ndarray of bool of shape (G, 2)
-    """
-    most = max(len(points) // n_cells, 1)
-    code = 2 * mask[:, 0] + mask[:, 1]
-    pending = [np.flatnonzero(code == value) for value in np.unique(code)]
-    cells = []
-    while pending:
-        rows = pending.pop()
-        if len(rows) <= most:
-            cells.append(rows)
-            continue
-        widest = np.argmax(np.ptp(points[rows], axis=0))
-        order = rows[np.argsort(points[rows, widest], kind="stable")]
-        pending += [order[: len(order) // 2], order[len(order) // 2 :]]
-    sizes = np.array([len(rows) for rows in cells])
-    return (
-        np.stack([points[rows].mean(axis=0) for rows in cells]),
-        np.log(sizes / len(points)),
-        mask[[rows[0] for rows in cells]],
-    )
-
-
-class _Search:
-    """Likelihoods of one sample under several settings, and their maxima."""
-
-    def __init__(self, likelihood, starts, weight):
-        self.likelihood, self.starts, self.weight = likelihood, starts, weight
-        self.found = {}
-
-    def fit(self, degree, density_degree, depends_on, warm=()):
-        """Model and parameters at the best maximum from the starts and ``warm``."""
-        key = degree, density_degree, depends_on
-        if key in self.found and not warm:
-            return self.found[key]
-        model = self.likelihood(degree, density_degree, depends_on)
-        starts = [model.join(**parts) for parts in warm]
-        if key in self.found:
-            starts.append(self.found[key][1])
-        elif not warm:
-            starts += self.starts(model)
-        rough = {"max_iter": 25, "tol": 1.0, "barriers": _BARRIERS[:1]}
-        ends = [maximise(model, theta, **rough) for theta in starts]
-        best = max(ends, key=lambda end: end[1])
-        theta, value, _ = maximise(model, best[0], tol=_COARSE, barriers=_BARRIERS[:1])
-        bic = -2.0 * value + model.n_params * np.log(len(self.weight))
-        self.found[key] = model, theta, value, bic
-        return self.found[key]
-
-    def degrees(self, degree, density_degree, depends_on, limits):
-        """Degrees of least BIC, by single steps from those given."""
-        best = self.fit(degree, density_degree, depends_on)
-        while True:
-            parts = best[0].parts(best[1])
-            steps = []
-            for arm, by in ((0, -1), (0, 1), (1, -1), (1, 1)):
-                new = list(degree)
-                new[arm] += by
-                if 1 <= new[arm] <= limits[arm]:
-                    steps.append(tuple(new))
-            tried = [
-                (self.fit(new, density_degree, depends_on, [parts])[3], new)
-                for new in steps
-                if (new, density_degree, depends_on) not in self.found
-            ]
-            if not tried or min(tried)[0] >= best[3]:
-                return degree
-            degree = min(tried)[1]
-            best = self.found[degree, density_degree, depends_on]
-
-
-def maximise(model, theta, *, max_iter=200, tol=_FINE, scout=None, barriers=_BARRIERS):
-    """Maximum of a likelihood by scoring, damped as Levenberg and Marquardt do.
-
-    Parameters
-    ----------
-    model : SelectionLikelihood
-    theta : ndarray of shape (p,)
-        Start.
-    max_iter : int, default=200
-    tol : float
-        Stop when a step is expected to add less than that to the log-likelihood.
-    scout : SelectionLikelihood or None, default=None
-        A cheaper model whose information is as good, for the steps.
-    barriers : sequence of float
-        Weights of the barrier of families whose support moves, one after the other.
-
-    Returns
-    -------
-    theta : ndarray of shape (p,)
-    value : float
-        Penalised log-likelihood.
-    converged : bool
-    """
-    scout = scout or model
-    if not model.family.smooth:
-        # Kinks of single rows move the gradient by that much.
-        tol = max(tol, _KINK)
-    with np.errstate(all="ignore"):
-        if not model.family.barrier:
-            return _maximise(model, scout, theta, max_iter, tol, 0.0)
-        for barrier in barriers:
-            theta, _, converged = _maximise(model, scout, theta, max_iter, tol, barrier)
-        return theta, model.value(theta), converged
-
-
-def _maximise(model, scout, theta, max_iter, tol, barrier):
-    def objective(theta):
-        value = model.value(theta)
-        if barrier and np.isfinite(value):
-            value += barrier * model.log_support(theta)[0]
-        return value
-
-    value, damping = objective(theta), 1e-2
-    if not np.isfinite(value):
-        return theta, -np.inf, False
-    for _ in range(max_iter):
-        gradient, information = model.gradient(theta), scout.information(theta)
-        if barrier:
-            _, slope, curvature = model.log_support(theta)
-            gradient = gradient + barrier * slope
-            information = information + barrier * curvature
-        if not (np.isfinite(information).all() and np.isfinite(gradient).all()):
-            return theta, value, False
-        diagonal = np.diag(information)
-        diagonal = np.maximum(diagonal, 1e-8 * diagonal.max())
-        while True:
-            step = _solve(information + np.diag(damping * diagonal), gradient)
-            gain = gradient @ step
-            if gain < tol:
-                return theta, value, True
-            new = objective(theta + step)
-            # Gains below rounding of the sum cannot be seen in it.
-            if new > value or (gain < 1e-9 * abs(value) and np.isfinite(new)):
-                break
-            damping = max(damping * 5.0, 1e-6)
-            if damping > 1e8:
-                # Where kinks of the density meet, no direction leads up any more.
-                return theta, value, not model.family.smooth
-        expected = gain - 0.5 * step @ information @ step
-        ratio = (new - value) / max(expected, 1e-300)
-        damping *= 0.1 if ratio > 0.75 else 1.0 if ratio > 0.25 else 3.0
-        damping = max(damping, 1e-10)
-        theta, value, gained = theta + step, new, new - value
-        if not model.family.smooth and gained < 0.1 * _KINK:
-            return theta, value, True
-    return theta, value, False
-
-
-def _solve(matrix, vector):
-    """Solution of a positive semi-definite system, in the units of its diagonal."""
-    diagonal = np.diag(matrix)
-    # Directions along which nothing changes are left alone by lstsq.
-    size = 1.0 / np.sqrt(np.maximum(diagonal, 1e-14 * diagonal.max()))
-    scaled = matrix * size[:, None] * size
-    return size * np.linalg.lstsq(scaled, size * vector, rcond=1e-15)[0]
 
 
 def fit_joint(
@@ -551,7 +279,7 @@ def fit_joint(
         log_volume = np.full(len(points), -np.log(len(points)))
         mask = arm_mask(support_mask, reference[some])
         few = compress(points, mask, _CELLS[min(X.shape[1], 2)])
-    units = _outcome_units(y, weight, family, noise, box)
+    units = outcome_units(y, weight, family, noise, box)
     U, z = box.scale(X), units.outcome(y)
     law = make_family(family, z, noise=noise, n_quad=n_quad)
     depends_on = tuple(name for name in ("X", "T", "Y") if name in depends_on)
@@ -574,7 +302,7 @@ def fit_joint(
             penalty=0.2 * ridge,
         )
 
-    search = _Search(likelihood, lambda m: _starts(m, kept, n_starts), weight)
+    search = Search(likelihood, lambda m: first_starts(m, kept, n_starts), weight)
     first, limits = _first_degrees(
         U, law.linear_start(z), t, weight, degree, max_degree
     )
@@ -599,7 +327,7 @@ def fit_joint(
         flat = search.fit(chosen, q, without)
         full = search.fit(chosen, q, depends_on, [flat[0].parts(flat[1])])
         if chosen != first:
-            starts = _sloped(full[0], flat, n_starts)
+            starts = starts_with_slopes(full[0], flat, n_starts)
             full = search.fit(chosen, q, depends_on, starts)
         statistic = max(2.0 * (full[2] - flat[2]), 0.0)
         # Without the outcome the other coefficients hardly matter and are free to fit
@@ -644,17 +372,6 @@ def fit_joint(
     )
 
 
-def _outcome_units(y, weight, family, noise, box):
-    """Shift and scale of the outcome, as the family allows."""
-    if family in ("lognormal", "pareto"):
-        return _Units(box, 0.0, float(np.exp(np.average(np.log(y), weights=weight))))
-    mean = np.average(y, weights=weight)
-    sd = np.sqrt(np.average((y - mean) ** 2, weights=weight))
-    # A constant outcome has no scale of its own.
-    scale = sd if sd > 0 else max(abs(mean), 1.0)
-    return _Units(box, 0.0 if noise == "multiplicative" else mean, scale)
-
-
 def _first_degrees(U, target, t, weight, degree, max_degree):
     """Degrees of separate regressions, or those asked for, and the largest to try."""
     d = U.shape[1]
@@ -672,56 +389,6 @@ def _first_degrees(U, target, t, weight, degree, max_degree):
                 f"got {count}; n_samples = {len(U)}."
             )
     return pair, limits
-
-
-def _starts(model, kept, n_starts):
-    """Parameters to start from: least squares, and several slopes of selection."""
-    parts = {}
-    target = model.family.linear_start(model.y)
-    for arm in (0, 1):
-        rows, B = model.rows[arm], model.basis[arm]
-        w, y = model.weight[rows], target[rows]
-        b = least_squares(B, y, w)
-        if getattr(model.family, "multiplicative", False):
-            for _ in range(10):
-                size = np.hypot(B @ b, 0.05)
-                b = least_squares(B, y, w / size**2)
-        parts[f"b{arm}"] = b
-        parts[f"s{arm}"] = model.family.start(model.y[rows], B @ b, w)
-    both = kept.all(axis=1)
-    arms = np.unique(model.t[both])
-    rows = both if len(arms) == 2 else np.ones(len(both), dtype=bool)
-    C = model.basis_propensity
-    parts["c"], _ = logit(C[rows], model.t[rows], model.weight[rows], ridge=1e-3)
-    flat = model.join(**parts)
-    if "Y" not in model.depends_on:
-        return [flat]
-    return [model.join(**start) for start in _with_slopes(parts, model, n_starts)]
-
-
-def _with_slopes(parts, model, n_starts):
-    """Parts with slopes of selection on the outcome, of both signs."""
-    p = model.parts(model.join(**parts))
-    away = np.empty_like(model.y)
-    for arm in (0, 1):
-        rows = model.rows[arm]
-        eta = model.basis[arm] @ p[f"b{arm}"]
-        away[rows] = model.y[rows] - model.family.mean(eta, p[f"s{arm}"])[0]
-    spreads = {"noise": np.median(np.abs(away)) / 0.6745, "outcome": model.y.std()}
-    slopes = [
-        (sign * slope / max(spreads[unit], 1e-6), level if sign > 0 else 1.0 - level)
-        for unit, slope, level in _START_SLOPES
-        for sign in (1.0, -1.0)
-    ]
-    for slope, level in slopes[:n_starts]:
-        constant = -slope * np.quantile(model.y, level)
-        yield {**parts, "g": np.array([constant]), "gy": np.array([slope])}
-
-
-def _sloped(model, flat, n_starts):
-    """Starts with slopes, from a fit without dependence on the outcome."""
-    parts = {k: v for k, v in flat[0].parts(flat[1]).items() if len(v) and k != "g"}
-    return list(_with_slopes(parts, model, n_starts))
 
 
 def _population_effect(model, theta, units, reference):
@@ -772,20 +439,20 @@ def _finish(
     if model.family.barrier:
         # Where supports move the likelihood has no second derivative to speak of: this
         # gives the scale of the errors, and a bootstrap their law.
-        curvature = information + _BARRIERS[-1] * model.log_support(theta)[2]
+        curvature = information + BARRIERS[-1] * model.log_support(theta)[2]
     elif model.family.smooth:
         observed = scout.observed_information(theta, information)
         if np.linalg.eigvalsh(observed)[0] > 0:
             curvature = observed
             # A last step by the exact curvature, unless it leads astray.
-            step = theta + _solve(curvature, model.gradient(theta))
+            step = theta + solve(curvature, model.gradient(theta))
             value = model.value(theta)
             if model.value(step) >= value - 1e-9 * abs(value):
                 theta = step
     condition = model.condition(information if model.family.barrier else curvature)
     sample, some = (None, None) if reference is None else reference
     effect, gradient, differences = _population_effect(model, theta, units, sample)
-    direction = _solve(curvature, gradient)
+    direction = solve(curvature, gradient)
     scores = model.scores(theta) * model.weight[:, None]
     influence = n * units.scale * (scores @ direction)
     influence -= influence.mean()
@@ -881,7 +548,7 @@ def _outcome_check(model, theta, arm):
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         density = model.family.log_density(grid, eta[:, None], shape)[0]
     if "Y" in model.depends_on:
-        base = model._selection_design(U, arm) @ p["g"]
+        base = model.selection_design(U, arm) @ p["g"]
         linear = base[:, None] + p["gy"][0] * grid
         density = density + log_selection(linear, model.form)[0]
     density = np.nan_to_num(density, nan=-np.inf)
@@ -898,7 +565,7 @@ def _refusal(model, theta, curvature, fit):
         where = model.slices["gy"]
         unit = np.zeros(model.n_params)
         unit[where] = 1.0
-        variance = _solve(curvature, unit)[where][0]
+        variance = solve(curvature, unit)[where][0]
         slope = theta[where][0]
         if fit.selection_range[1] < _TILT and slope**2 > 4.0 * max(variance, 0.0):
             return (

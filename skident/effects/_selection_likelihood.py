@@ -87,7 +87,7 @@ class SelectionLikelihood:
             "b1": self.basis[1].shape[1],
             "s1": family.n_shape,
             "c": self.basis_propensity.shape[1],
-            "g": self._selection_design(U[:1], 0).shape[1] if depends_on else 0,
+            "g": self.selection_design(U[:1], 0).shape[1] if depends_on else 0,
             "gy": int("Y" in depends_on),
             "k": self.basis_density.shape[1],
         }
@@ -100,15 +100,15 @@ class SelectionLikelihood:
         self.at = [design(points, degree[arm]) for arm in (0, 1)]
         self.at_propensity = design(points, propensity_degree)
         self.at_density = design(points, density_degree)[:, 1:]
-        self.at_selection = [self._selection_design(points, arm) for arm in (0, 1)]
-        self.row_selection = self._selection_design(U, t)
+        self.at_selection = [self.selection_design(points, arm) for arm in (0, 1)]
+        self.row_selection = self.selection_design(U, t)
         self.penalty = np.zeros(start)
         self.penalty[self.slices["g"]] = penalty
         self.penalty[self.slices["gy"]] = penalty
         if depends_on:
             self.penalty[self.slices["g"].start] = 0.0
 
-    def _selection_design(self, U, t):
+    def selection_design(self, U, t):
         """What the selection's linear predictor is linear in, but the outcome."""
         columns = [np.ones((len(U), 1))]
         if "X" in self.depends_on:

@@ -9,7 +9,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skident.datasets import make_selection_bias
 from skident.effects._polynomials import Box
-from skident.effects._selection_joint import compress, covariate_points, fit_joint
+from skident.effects._selection_joint import fit_joint
+from skident.effects._selection_points import compress, covariate_points
 
 TRUTH = 5.62
 # Degrees of the generator's means.

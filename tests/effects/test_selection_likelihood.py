@@ -50,7 +50,7 @@ def make_model(name="normal", noise="additive", form="logistic", n=60, **setting
         if name == "lognormal_noise":
             theta[model.slices[f"s{arm}"]] = [2.5, 0.1]
         if name == "lomax_noise":
-            theta[model.slices[f"s{arm}"]] = [2.5, -1.0]
+            theta[model.slices[f"s{arm}"]] = [3.5, 0.5]
     return model, theta
 
 
