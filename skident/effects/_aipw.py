@@ -102,7 +102,8 @@ def aipw_ate(
     Returns
     -------
     estimate : EffectEstimate
-        In units of ``y``. With an arm of one unit the standard error is NaN.
+        In units of ``y``. With an arm of one unit, in a cell if arms are compared cell
+        by cell, the standard error is NaN.
 
     Raises
     ------
@@ -222,23 +223,45 @@ def aipw_ate(
         found = [p for p, _ in fit_nuisances(X, wanted, folds, random_state=rng)]
         means = found[:2] if means is None else means
         chance = found[-1] if chance is None else chance
-    return _augmented(y, arms, means, chance, weight, method)
+    own = cells if outcome_learner is None and method != "ipw" else None
+    return _augmented(y, arms, means, chance, weight, method, own)
 
 
-def _augmented(y, arms, means, chance, weight, method):
-    """Augmented estimate whose weights are of mean 1 in each arm."""
+def _augmented(y, arms, means, chance, weight, method, cells):
+    """Augmented estimate whose weights are of mean 1 in each arm.
+
+    With ``cells`` each row has had a part in its own mean.
+    """
     chance, _ = clip_probability(chance, _CLIP, 1 - _CLIP)
     scores = means[1] - means[0]
+    spread = scores.copy()
+    several = True
     for rows, mean, p, sign in zip(
         arms, means, (1 - chance, chance), (-1, 1), strict=True
     ):
         share = 1 / p[rows]
         share *= weight.sum() / (weight[rows] @ share)
-        scores[rows] += sign * share * (y[rows] - mean[rows])
-    effect, stderr, influence = weighted_mean_effect(scores, weight)
-    if min(np.count_nonzero(weight[rows]) for rows in arms) < 2:
-        stderr = math.nan
+        residual = sign * share * (y[rows] - mean[rows])
+        scores[rows] += residual
+        counted = np.zeros(len(y), int) if cells is None else cells
+        number = _kish(counted[rows], weight[rows])
+        # Rounding apart, one row has a Kish number of 1 whatever its weight.
+        several &= (number[weight[rows] > 0] > 1 + 1e-9).all()
+        if cells is not None:
+            number = np.maximum(number, 1 + 1e-9)
+            residual *= np.sqrt(number / (number - 1))
+        spread[rows] += residual
+    effect = weighted_mean_effect(scores, weight)[0]
+    _, stderr, influence = weighted_mean_effect(spread, weight)
+    stderr = stderr if several else math.nan
     return EffectEstimate(effect, stderr, len(y), method, influence)
+
+
+def _kish(cells, weight):
+    """Kish's number of rows of each row's cell; 0 where none has weight."""
+    squares = np.bincount(cells, weight**2)
+    numbers = np.bincount(cells, weight) ** 2 / np.where(squares > 0, squares, 1.0)
+    return numbers[cells]
 
 
 def _probabilities(propensity, y):
