@@ -7,7 +7,7 @@ from skident.effects._expectile_bounds import selection_bounds
 from skident.effects._invariant_risk import IRMClassifier, VRExClassifier
 from skident.effects._score_matching import ScoreMatchingSelectionATE
 from skident.effects._selection_bias import SelectionBiasATE
-from skident.effects._weighted_net import mlp_head
+from skident.effects._weighted_head import mlp_head
 
 __all__ = [
     "DERMClassifier",

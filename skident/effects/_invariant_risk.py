@@ -14,7 +14,7 @@ from skident.effects._module_state import (
     split_rows,
     warn_if_unfinished,
 )
-from skident.effects._weighted_net import (
+from skident.effects._weighted_head import (
     HEAD_CONSTRAINTS,
     check_image_shape,
     constant_loss,
@@ -108,7 +108,7 @@ class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEst
         """
         from skident.effects import _invariant_risk_net as nets
         from skident.effects._training_net import train_module
-        from skident.effects._weighted_net_net import Head
+        from skident.effects._weighted_head_net import Head
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, learned)
@@ -206,7 +206,7 @@ class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEst
 
     @staticmethod
     def _module_type():
-        from skident.effects._weighted_net_net import Head
+        from skident.effects._weighted_head_net import Head
 
         return Head
 

@@ -178,7 +178,7 @@ class _Head(KeepsModule, CallbackSupportMixin, BaseEstimator):
         ConvergenceWarning
             If the loss was still falling at the end.
         """
-        from skident.effects import _weighted_net_net as nets
+        from skident.effects import _weighted_head_net as nets
         from skident.effects._training_net import train_module
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
@@ -227,7 +227,7 @@ class _Head(KeepsModule, CallbackSupportMixin, BaseEstimator):
 
     @staticmethod
     def _module_type():
-        from skident.effects._weighted_net_net import Head
+        from skident.effects._weighted_head_net import Head
 
         return Head
 

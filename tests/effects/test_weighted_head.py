@@ -13,7 +13,7 @@ from torch import nn
 
 from skident.datasets import make_ppci_shortcut
 from skident.effects import DERMClassifier, derm_weights, mlp_head
-from skident.effects._weighted_net_net import Head, WeightedLoss, convolutions
+from skident.effects._weighted_head_net import Head, WeightedLoss, convolutions
 
 quiet = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 # All rows a step and a second-order method: the optimum, as other solvers find it.
