@@ -153,6 +153,8 @@ bench_shifted_nodes.py
 bench_shifted_nodes_observed.py
 bench_two_env.py
 bench_selection_bias.py
+bench_score_matching.py
+bench_causal_digits.py
 endef
 export BENCHMARKS
 
