@@ -129,7 +129,8 @@ def heckman(data, seed):
     """Heckman's two steps: a probit of selection on all rows, then its inverse Mills.
 
     The probit is a maximum of its own likelihood, on quartic terms of covariates and
-    treatment, as are the outcomes; rows that the rule removes are left out of it.
+    treatment; rows that the rule removes are left out of it. Outcomes have the degrees
+    that the generator has: linear without treatment, and quartic in what it adds.
     """
     X, t = data.X_population, data.treatment_population
     eligible = np.where(t == 1, data.support_mask(X, 1), data.support_mask(X, 0))
@@ -152,12 +153,12 @@ def heckman(data, seed):
     probit = minimize(loss, np.zeros(D.shape[1]), jac=True, method="L-BFGS-B").x
     eta = (D @ probit)[kept]
     mills = np.exp(stats.norm.logpdf(eta) - log_ndtr(eta))
-    outcome = np.column_stack([D[kept], mills])
+    Z = np.hstack([np.ones_like(T), X, T, P * T])[eligible]
+    outcome = np.column_stack([Z[kept], mills])
     y = data.y_population[eligible][kept]
     coef = np.linalg.lstsq(outcome, y, rcond=None)[0]
-    k = P.shape[1]
     # What the treatment and its products add, over the population.
-    average = np.r_[np.zeros(1 + k), 1.0, P.mean(axis=0), 0.0]
+    average = np.r_[np.zeros(1 + X.shape[1]), 1.0, P.mean(axis=0), 0.0]
     residual = y - outcome @ coef
     weight = np.linalg.pinv(outcome).T @ average
     stderr = np.sqrt((weight * residual) @ (weight * residual))
@@ -228,7 +229,7 @@ CONTENDERS = {
     "IPW": ipw,
     "AIPW": aipw,
     "TMLE": tmle,
-    "Heckman, unselected rows": heckman,
+    "Heckman, unselected rows, true degrees": heckman,
     "cubic": cubic,
     "extrapolate, rule": extrapolate,
     "SM, rule": score_matching,
