@@ -35,6 +35,7 @@ from skident.effects._label_shift import (
     confusion_matrix,
     corrected,
     linear_response,
+    neighbouring_rises,
 )
 from skident.effects._lifting import lifting_check
 from skident.utils._labels import distinct
@@ -152,6 +153,7 @@ def fit_model(est, X, y, settings, sample_weight, base):
         outputs = predict_base(est.estimator_, held_out, problem.classes)
     elif asked and est.cv is not None:
         rows, outputs = out_of_fold(est, base, problem, every, rng)
+    rows, outputs = _counted(problem, rows, outputs)
     _store_weights(est, trained, weights, weighting, problem.names)
     expected = _examine(est, problem, rows, outputs)
     lifting = None
@@ -179,10 +181,35 @@ def fit_model(est, X, y, settings, sample_weight, base):
             effective_rows=est.effective_sample_size_,
             capped=est.prob_floor > 0 or est.weight_cap is not None,
             reliability=est.reliability_,
+            rises=_rises(problem, rows, expected),
+            real=problem.classes is None,
             correction=est.correction,
             lifting=lifting,
             spread=None if lifting is None else float(problem.values[rows].std()),
         )
+    )
+
+
+def _counted(problem, rows, outputs):
+    """Held-out rows and their outputs, without those of sample weight zero."""
+    if problem.sample_weight is None or outputs is None:
+        return rows, outputs
+    keep = problem.sample_weight[rows] > 0
+    if not keep.any():
+        return rows[keep], None
+    if problem.classes is None:
+        return rows[keep], outputs[keep]
+    proba, codes = outputs
+    return rows[keep], (None if proba is None else proba[keep], codes[keep])
+
+
+def _rises(problem, rows, expected):
+    """How the expected outcome rises with the outcome; None if that is not known."""
+    if expected is None or problem.level is None:
+        return None
+    weight = None if problem.sample_weight is None else problem.sample_weight[rows]
+    return neighbouring_rises(
+        expected, problem.values[rows], problem.level[rows], weight
     )
 
 

@@ -5,7 +5,7 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils import get_tags
+from sklearn.utils import assert_all_finite, get_tags
 
 from skident.effects._derm_base import expected_outcome, predict_base
 from skident.effects._derm_effects import (
@@ -159,7 +159,8 @@ class DERM(BaseEstimator):
         -------
         estimate : EffectEstimate
             Its standard error is that of the target's units, and, with "label_shift",
-            of the measured shrinkage.
+            of the measured shrinkage; that of the fitted learner, and of settings it
+            still uses, is not in it.
 
         Raises
         ------
@@ -340,7 +341,9 @@ class DERM(BaseEstimator):
         """Outcomes as numbers."""
         y = np.asarray(y)
         if not is_classifier(self) or y.dtype.kind in "biuf":
-            return y.astype(np.float64)
+            y = y.astype(np.float64)
+            assert_all_finite(y, input_name="y")
+            return y
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
             raise ValueError(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from skident.effects._derm_weights import Weighting
+from skident.effects._label_shift import Rises
 from skident.effects._lifting import LiftingCheck
 from skident.exceptions import IdentificationError
 from skident.utils import Assumption, IdentifiabilityReport
@@ -13,6 +14,8 @@ from skident.utils import Assumption, IdentifiabilityReport
 # Least rise of the mean prediction over that of the outcome: below, effects shrink by
 # more than a tenth.
 RELIABLE = 0.9
+# Least rise of corrected predictions, in standard errors.
+SIGNIFICANT = 3.0
 # Least share of the rows that the weights leave.
 EFFECTIVE = 0.1
 # Mutual information, in nats, and differences, in standard deviations of the outcome,
@@ -45,6 +48,10 @@ class Evidence:
         Whether weights were cut, by a floor or a cap.
     reliability : float
         NaN where it was not measured.
+    rises : Rises or None
+        Of the expected outcome, corrected if that was asked for.
+    real : bool
+        Whether outcomes are numbers without classes.
     correction : {"none", "label_shift"}
     lifting : LiftingCheck or None
     spread : float or None
@@ -60,6 +67,8 @@ class Evidence:
     effective_rows: float
     capped: bool
     reliability: float
+    rises: Rises | None
+    real: bool
     correction: str
     lifting: LiftingCheck | None
     spread: float | None
@@ -88,11 +97,11 @@ def make_report(fit):
                 0,
                 1,
             ),
-            *([] if np.isnan(fit.reliability) else [_reliable(fit)]),
+            *([] if np.isnan(fit.reliability) else _reliable(fit)),
         ]
         notes, advice = [], "Pass settings to fit."
     else:
-        assumptions = [*_supported(fit), _effective(fit), _reliable(fit)]
+        assumptions = [*_supported(fit), _effective(fit), *_reliable(fit)]
         assumptions += [*_lifted(fit)]
         notes = _notes(fit)
         advice = (
@@ -184,6 +193,12 @@ def settings_in(X, codes):
 
 def _supported(fit):
     weighting = fit.weighting
+    yield Assumption.at_least(
+        "the settings vary",
+        "number of their combinations",
+        int((weighting.share > 0).sum()),
+        2,
+    )
     incomplete = int((weighting.status != "full").sum())
     yield Assumption.at_most(
         SUPPORT,
@@ -211,13 +226,41 @@ def _effective(fit):
 
 def _reliable(fit):
     name = "the outcome can be read from the features"
-    test = "rise of the mean prediction with the outcome, over that of the outcome"
     if np.isnan(fit.reliability):
-        return Assumption(name, "takes held-out rows: cv or validation_fraction")
-    if fit.correction == "label_shift":
-        # Correction asks for no more than predictions that are not flat.
-        return Assumption.at_least(name, test, fit.reliability, 0.0)
-    return Assumption.at_least(name, test, fit.reliability, RELIABLE)
+        yield Assumption(name, "takes held-out rows: cv or validation_fraction")
+        return
+    corrected = fit.correction == "label_shift"
+    if not corrected:
+        yield Assumption.at_least(
+            name,
+            "rise of the mean prediction with the outcome, over that of the outcome",
+            fit.reliability,
+            RELIABLE,
+        )
+    elif fit.real:
+        # Flat predictions have been refused.
+        yield Assumption.at_least(
+            name,
+            "rise of the mean prediction with the outcome",
+            fit.reliability,
+            0.0,
+        )
+    else:
+        yield Assumption.at_least(
+            name,
+            "least rise of the mean corrected prediction between neighbouring "
+            "outcomes, in standard errors",
+            fit.rises.clearest,
+            SIGNIFICANT,
+        )
+    if fit.rises is not None and (corrected or len(fit.rises.rise) > 1):
+        yield Assumption.at_least(
+            "each outcome can be told from the next by the predictions",
+            "least rise of the mean prediction between neighbouring outcomes, over "
+            "theirs, with 3 standard errors added",
+            fit.rises.least,
+            RELIABLE,
+        )
 
 
 def _lifted(fit):

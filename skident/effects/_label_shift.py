@@ -218,6 +218,69 @@ def linear_response(predictions, y, weight=None):
     return LinearResponse(float(g_mean - slope * y_mean), float(slope), float(stderr))
 
 
+@dataclass(frozen=True)
+class Rises:
+    """How the mean prediction rises from each outcome to the next.
+
+    Parameters
+    ----------
+    rise : ndarray of shape (n_levels - 1,)
+        Over that of the outcome; 1 if nothing is lost.
+    stderr : ndarray of shape (n_levels - 1,)
+    """
+
+    rise: np.ndarray
+    stderr: np.ndarray
+
+    @property
+    def least(self):
+        """Least rise, each with 3 standard errors added; NaN for a single outcome."""
+        return float(np.min(self.rise + 3 * self.stderr, initial=np.inf) + self._none)
+
+    @property
+    def clearest(self):
+        """Least rise in standard errors; NaN for a single outcome."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            number = np.where(self.rise == 0, 0.0, self.rise / self.stderr)
+        return float(np.min(number, initial=np.inf) + self._none)
+
+    @property
+    def _none(self):
+        return 0.0 if len(self.rise) else np.nan
+
+
+def neighbouring_rises(expected, y, level, weight=None):
+    """Compare the mean predictions of neighbouring outcomes.
+
+    Parameters
+    ----------
+    expected, y : ndarray of shape (n,)
+        Predicted outcomes and true ones.
+    level : ndarray of int of shape (n,)
+        Class, or bin, of each true one.
+    weight : ndarray of shape (n,), default=None
+
+    Returns
+    -------
+    rises : Rises
+    """
+    n_levels = int(level.max()) + 1
+    share, counts = _shares(level, n_levels, weight)
+    seen = counts > 0
+    mean = np.bincount(level, share * y, n_levels)
+    # A prediction rises by as much as its outcome does, and by what its error does.
+    error = expected - y
+    gap = np.bincount(level, share * error, n_levels)
+    variance = np.bincount(level, share * (error - gap[level]) ** 2, n_levels)
+    order = np.argsort(mean[seen])
+    mean, gap = mean[seen][order], gap[seen][order]
+    variance = (variance[seen] / np.maximum(counts[seen] - 1, 1))[order]
+    apart = np.diff(mean)
+    return Rises(
+        1 + np.diff(gap) / apart, np.sqrt(variance[1:] + variance[:-1]) / apart
+    )
+
+
 def corrected(response, expected, parts):
     """Predictions whose mean in each class, or slope in the outcome, is right.
 

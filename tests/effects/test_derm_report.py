@@ -19,6 +19,8 @@ RELIABLE = "the outcome can be read from the features"
 LIFTED = "predictions depend on the settings through the outcome here"
 CALIBRATED = "predictions are right on average in every cell here"
 KNOWN = "settings of the experiment are known"
+VARY = "the settings vary"
+STEPS = "each outcome can be told from the next by the predictions"
 
 
 def clear(n=1000, seed=0, leak=0.0):
@@ -86,6 +88,81 @@ def test_predictions_that_shrink_effects_are_warned_of():
     # Put right, predictions are right on average in every arm.
     assert verdicts(model)[CALIBRATED] == "holds"
     assert model.identifiability_.up_to == "nothing"
+
+
+@pytest.mark.parametrize("prediction", ["expectation", "hard"])
+def test_nothing_is_corrected_where_nothing_can_be_read(prediction):
+    # The error of a corrected effect would be as if noise were a signal.
+    rng = np.random.default_rng(0)
+    X, y, arms = rng.standard_normal((1000, 3)), *rng.integers(0, 2, (2, 1000))
+    model = DERMClassifier(
+        correction="label_shift", prediction=prediction, random_state=0
+    )
+    with pytest.warns(IdentifiabilityWarning, match=RELIABLE):
+        model.fit(X, y, settings=arms[:, None])
+    assert verdicts(model)[RELIABLE] == "violated"
+
+
+@pytest.mark.parametrize("correction", ["none", "label_shift"])
+def test_outcomes_between_the_extremes_must_be_told_apart_too(correction):
+    rng = np.random.default_rng(0)
+    y, arms = rng.integers(0, 4, 2000), rng.integers(0, 2, (2000, 1))
+
+    def features(seen):
+        Z = seen[:, None] == np.arange(4)
+        return Z + 0.1 * np.random.default_rng(1).standard_normal((2000, 4))
+
+    model = DERMClassifier(
+        LogisticRegression(C=1e3, max_iter=1000),
+        correction=correction,
+        cv=3,
+        random_state=0,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(features(y), y, settings=arms)
+    assert verdicts(model)[STEPS] == "holds"
+    # 1 and 2 look alike: an effect that moves one to the other cannot be seen.
+    with pytest.warns(IdentifiabilityWarning, match=STEPS):
+        model.fit(features(np.where(y == 2, 1, y)), y, settings=arms)
+    assert model.reliability_ > 0.9
+    assert verdicts(model)[STEPS] == "violated"
+
+
+def test_real_outcomes_must_be_told_apart_at_either_end():
+    rng = np.random.default_rng(0)
+    y, arms = rng.standard_normal(2000), rng.integers(0, 2, (2000, 1))
+    noise = 0.1 * rng.standard_normal(2000)
+    model = DERMRegressor(correction="label_shift", random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit((y + noise)[:, None], y, settings=arms)
+    assert verdicts(model)[STEPS] == "holds"
+    with pytest.warns(IdentifiabilityWarning, match=STEPS):
+        model.fit((np.maximum(y, 0) + noise)[:, None], y, settings=arms)
+    assert verdicts(model)[STEPS] == "violated"
+
+
+def test_settings_of_one_level_take_no_shortcut_away():
+    X, y, settings = clear()
+    with pytest.warns(IdentifiabilityWarning, match=VARY):
+        model = DERMClassifier(random_state=0).fit(X, y, settings=0 * settings)
+    assert verdicts(model)[VARY] == "violated"
+
+
+def test_rows_without_weight_refute_nothing():
+    X, y, settings = clear()
+    model = DERMClassifier(LogisticRegression(C=1e4), random_state=0)
+    s = np.repeat([1.0, 0.0], 1000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(
+            np.concatenate([X, -X]),
+            np.concatenate([y, y]),
+            settings=np.concatenate([settings, 1 - settings]),
+            sample_weight=s,
+        )
+    assert model.identifiability_.ok
 
 
 def test_outcomes_missing_from_a_cell_are_named():
@@ -189,6 +266,8 @@ def test_a_lifted_predictor_passes_on_new_rows():
             model.check_lifting(X_new, y_new, frame, **bad)
     with pytest.raises(ValueError, match="y must be of shape"):
         model.check_lifting(X_new, y_new[:-1], frame)
+    with pytest.raises(ValueError, match="y contains NaN"):
+        model.check_lifting(X_new, np.where(y_new == 1, np.nan, 0.0), frame)
     with pytest.raises(ValueError, match="settings must be of shape"):
         model.check_lifting(X_new, y_new, frame[:-1])
 

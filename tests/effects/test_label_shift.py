@@ -8,6 +8,7 @@ from skident.effects._label_shift import (
     confusion_matrix,
     corrected,
     linear_response,
+    neighbouring_rises,
 )
 
 
@@ -144,3 +145,38 @@ def test_predictions_that_do_not_rise_are_refused():
             linear_response(g, y).solve()
     with pytest.raises(ValueError, match="rise with the outcome"):
         linear_response(y, np.ones(200)).solve()
+
+
+# --- rises from outcome to outcome ---------------------------------------------------
+
+
+def test_rises_are_those_of_the_means_and_weights_count_rows():
+    rng = np.random.default_rng(0)
+    level = np.repeat([0, 1, 2], [40, 50, 60])
+    y = np.array([3.0, -1.0, 0.0])[level]  # codes need not be in the order of values
+    expected = 0.5 * y + rng.standard_normal(150)
+    found = neighbouring_rises(expected, y, level)
+    groups = [expected[level == k] for k in (1, 2, 0)]
+    means = np.array([g.mean() for g in groups])
+    errors = np.array([g.var() / (len(g) - 1) for g in groups])
+    np.testing.assert_allclose(found.rise, np.diff(means) / [1.0, 3.0])
+    np.testing.assert_allclose(
+        found.stderr, np.sqrt(errors[1:] + errors[:-1]) / [1.0, 3.0]
+    )
+    assert found.least == pytest.approx(min(found.rise + 3 * found.stderr))
+    assert found.clearest == pytest.approx(min(found.rise / found.stderr))
+    kept = rng.random(150) < 0.5
+    weighted = neighbouring_rises(expected, y, level, kept.astype(float))
+    part = neighbouring_rises(expected[kept], y[kept], level[kept])
+    np.testing.assert_allclose(weighted.rise, part.rise)
+    np.testing.assert_allclose(weighted.stderr, part.stderr)
+
+
+def test_perfect_predictions_rise_without_error_and_one_outcome_does_not():
+    y = np.array([0.0, 0.0, 2.0, 2.0])
+    found = neighbouring_rises(y, y, np.array([0, 0, 1, 1]))
+    assert found.least == 1 and found.clearest == np.inf
+    flat = neighbouring_rises(np.ones(4), y, np.array([0, 0, 1, 1]))
+    assert flat.least == 0 and flat.clearest == 0
+    single = neighbouring_rises(y, np.ones(4), np.zeros(4, dtype=int))
+    assert np.isnan(single.least) and np.isnan(single.clearest)
