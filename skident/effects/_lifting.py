@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import t as student
 
 _SAMPLE = (
     "A small p-value refutes, on these rows, that the predictions depend on the "
@@ -34,7 +34,8 @@ class LiftingCheck:
         all rows of the outcome; NaN below the least number of rows.
     calibration : pandas.DataFrame
         By settings: "n" rows, "gap" ``E[y - prediction]``, its "stderr", and whether
-        it is "flagged" as different from zero at level 0.05 over all cells together.
+        it is "flagged" as different from zero at level 0.05 over all cells together,
+        by Student's law.
     """
 
     statistic: float
@@ -164,7 +165,9 @@ def calibration_gaps(predictions, values, cell, cell_index):
     squares = np.bincount(cell, (error - gap[cell]) ** 2, n_cells)
     several = np.where(count > 1, count, np.nan)
     stderr = np.sqrt(squares / (several - 1) / several)
-    flagged = np.abs(gap) > norm.isf(0.025 / max(1, (count > 1).sum())) * stderr
+    # Few rows of a cell say little of its error.
+    quantile = student.isf(0.025 / max(1, (count > 1).sum()), several - 1)
+    flagged = np.abs(gap) > quantile * stderr
     return pd.DataFrame(
         {"n": count, "gap": gap, "stderr": stderr, "flagged": flagged},
         index=cell_index,
