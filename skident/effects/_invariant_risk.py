@@ -3,7 +3,7 @@
 from numbers import Real
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.stats import t as student
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
@@ -487,7 +487,7 @@ def _calibration_p(p, codes, environments):
         error = part.std(axis=0, ddof=1) / np.sqrt(len(part))
         # Residuals that are all zero, as for a single class, have no error and no gap.
         z = np.abs(part.mean(axis=0)) / np.maximum(error, np.finfo(np.float64).eps)
-        least = np.fmin(least, 2.0 * ndtr(-z.max()))
+        least = np.fmin(least, 2.0 * student.sf(z.max(), len(part) - 1))
         n_tests += p.shape[1]
     return min(1.0, n_tests * least) if n_tests else np.nan
 

@@ -239,6 +239,18 @@ def test_calibration_gaps_are_tested_as_written():
     assert _calibration_p(single, np.zeros(10, int), np.zeros(10, int)) == 1.0
 
 
+def test_environments_of_few_rows_refute_no_calibration():
+    # Three rows: by the normal law a quarter of calibrated draws fell below 0.01.
+    rng = np.random.default_rng(0)
+    environments = np.repeat(np.arange(4), 3)
+    found = 0
+    for _ in range(300):
+        p = rng.dirichlet([1, 1], 12)
+        codes = (rng.random(12) < p[:, 1]).astype(int)
+        found += _calibration_p(p, codes, environments) < 0.01
+    assert found <= 12
+
+
 def test_environments_are_the_combinations_that_occur():
     settings = pd.DataFrame({"batch": ["a", "b", "b", "a"], "dose": [1, 2, 1, 1]})
     cells, members = _cells_of(settings.to_numpy(object), np.zeros((4, 1)))
