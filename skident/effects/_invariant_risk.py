@@ -32,6 +32,9 @@ from skident.utils._sklearn import (
 )
 from skident.utils._validation import check_settings
 
+# Rows from which on a mean has a normal error, nearly.
+_ENOUGH = 20
+
 
 class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEstimator):
     """What the two classifiers share: all but the penalty."""
@@ -166,6 +169,7 @@ class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEst
             codes[seen],
             where,
             n_left_out=len(cells) - len(kept),
+            n_fewest=int(counts[kept].min()),
             rows="rows held out" if len(held_kept) else "rows trained on",
             with_settings=settings is not None,
         )
@@ -492,7 +496,9 @@ def _calibration_p(p, codes, environments):
     return min(1.0, n_tests * least) if n_tests else np.nan
 
 
-def _report(fitted, p, codes, environments, *, n_left_out, rows, with_settings):
+def _report(
+    fitted, p, codes, environments, *, n_left_out, n_fewest, rows, with_settings
+):
     """What invariance over the settings would need."""
     n_environments = len(fitted.environments_)
     assumptions = [
@@ -507,6 +513,12 @@ def _report(fitted, p, codes, environments, *, n_left_out, rows, with_settings):
             f"Bonferroni p-value of the gaps, {rows}",
             _calibration_p(p, codes, environments),
             0.01,
+        ),
+        Assumption.at_least(
+            "environments have rows enough to tell their risks",
+            "number of rows of the smallest one",
+            n_fewest,
+            _ENOUGH,
         ),
         Assumption(
             "features given the outcome ignore the settings elsewhere",

@@ -251,6 +251,15 @@ def test_environments_of_few_rows_refute_no_calibration():
     assert found <= 12
 
 
+def test_environments_of_one_row_are_none():
+    trial = make_ppci_shortcut(200, random_state=0)
+    ids = np.arange(200)[:, None]
+    model = VRExClassifier(1.0, (), max_epochs=2, tol=100.0, random_state=0)
+    with pytest.warns(IdentifiabilityWarning, match="rows enough to tell their risks"):
+        model.fit(trial.X, trial.y, settings=ids)
+    assert not model.identifiability_.ok
+
+
 def test_environments_are_the_combinations_that_occur():
     settings = pd.DataFrame({"batch": ["a", "b", "b", "a"], "dose": [1, 2, 1, 1]})
     cells, members = _cells_of(settings.to_numpy(object), np.zeros((4, 1)))
