@@ -16,6 +16,7 @@ from skident.effects._polynomials import (
 )
 from skident.effects._selection_families import log_selection, make_family
 from skident.effects._selection_likelihood import SelectionLikelihood
+from skident.effects._selection_mirror import LEAST_GAP, fit_mirror, mirror_refusal
 from skident.effects._selection_points import (
     Units,
     arm_mask,
@@ -343,7 +344,13 @@ def fit_joint(
             )
             chosen, q = options[depends_on]
     scout, theta, *_ = search.fit(chosen, q, depends_on)
-    theta, _, converged = maximise(scout, theta)
+    theta, value, converged = maximise(scout, theta)
+    rival, rival_value = fit_mirror(scout, theta)
+    # By less than that neither is refuted, and slopes run off for next to nothing.
+    if rival_value > value + LEAST_GAP:
+        better, _, done = maximise(scout, rival)
+        theta, rival, converged = better, theta, done
+    gap = abs(value - rival_value)
     model = scout
     if reference is not None:
         model = likelihood(chosen, q, depends_on, (points, log_volume, mask))
@@ -363,6 +370,7 @@ def fit_joint(
         converged,
         ratio=ratio,
         detected=detected,
+        rival=(rival, gap),
         units=units,
         X=X,
         y=y,
@@ -425,6 +433,7 @@ def _finish(
     *,
     ratio,
     detected,
+    rival,
     units,
     X,
     y,
@@ -508,6 +517,10 @@ def _finish(
         fit.selection_range = float(chance.min()), float(chance.max())
     fit.family_check = tuple(_outcome_check(model, theta, arm) for arm in (0, 1))
     fit.refusal = _refusal(model, theta, curvature, fit)
+    other, gap = rival
+    if fit.refusal is None and other is not None:
+        there, *_ = _population_effect(scout, other, units, sample)
+        fit.refusal = mirror_refusal(fit, float(units.scale * there), gap)
     if fit.refusal is not None:
         fit.effect = fit.stderr = np.nan
     return fit

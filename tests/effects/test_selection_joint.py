@@ -84,9 +84,11 @@ def test_level_of_the_likelihood_ratio(depends_on):
     for seed in range(100, 120):
         X, y, t, _ = population(600, seed)
         found = fit_joint(X, y, t, depends_on=depends_on, degree=1, x_density=0)
-        assert found.refusal is None
         detected += found.outcome_dependent_detected
-        z.append((found.effect - 1.0) / found.stderr)
+        # A dependence that chance shows may have a mirror, and is then refused.
+        assert found.refusal is None or found.outcome_dependent_detected
+        if found.refusal is None:
+            z.append((found.effect - 1.0) / found.stderr)
     # At level 0.05 more than 5 of 20 come once in 3000; measured: 2 and 2.
     assert detected <= 5
     assert np.std(z) < 2.0
