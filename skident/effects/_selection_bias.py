@@ -510,6 +510,10 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
     ):
         """Bounds for several ratios of selection probabilities.
 
+        How unequal would selection have to be for a conclusion to fall? The ratio is
+        of probabilities that differ by what ``selection_depends_on`` holds: with the
+        default the outcome is among that.
+
         Parameters
         ----------
         X, y, treatment, selected, sample_weight
@@ -527,7 +531,9 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a ratio is below 1, or an input is malformed.
+            If a ratio is below 1, an input is malformed, or selection is declared not
+            to depend on the outcome and covariates of the population are there, so that
+            no ratio would change the bounds.
         """
         inputs = check_inputs(
             blank_copy(self, _learned),

@@ -202,7 +202,7 @@ def sensitivity_table(settings, inputs, lambdas):
     Raises
     ------
     ValueError
-        If a ratio is below 1, or there is no treatment.
+        If a ratio is below 1, there is no treatment, or nothing is open to ratios.
     """
     import pandas as pd
 
@@ -212,6 +212,14 @@ def sensitivity_table(settings, inputs, lambdas):
     if inputs.treatment is None:
         raise ValueError("treatment must be given for an effect to bound, got None.")
     on_outcome = "Y" in settings.selection_depends_on
+    if not on_outcome and inputs.population is not None:
+        raise ValueError(
+            "selection_depends_on must hold 'Y' for a sensitivity where covariates of "
+            "the population are there, got "
+            f"{settings.selection_depends_on!r}: without it no ratio changes the "
+            "effect. SelectionBiasATE().sensitivity says how much a dependence on the "
+            "outcome would."
+        )
     records = []
     for ratio in ratios:
         # The same bootstrap draws for every ratio.

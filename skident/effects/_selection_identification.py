@@ -296,12 +296,18 @@ def _extrapolate(facts):
         else "where one treatment is rare, selection has dropped it "
         "(assumed by strategy='extrapolate')"
     )
+    known = (
+        "Selection is a known rule on X and T"
+        if facts.support_mask
+        else "Selection is taken for a rule that keeps all rows but those of a rare "
+        "treatment, as no support_mask declares another"
+    )
     return Identification(
         "point",
         "extrapolate",
         "deterministic_selection",
-        "Selection is a known rule on X and T, and the regressions are polynomials, "
-        "which are known everywhere once they are known somewhere.",
+        f"{known}, and the regressions are polynomials, which are known everywhere "
+        "once they are known somewhere.",
         (
             UNCONFOUNDED,
             NO_OUTCOME,
@@ -345,18 +351,23 @@ def _limit_only(facts, named=False):
         if not (free and tails and facts.floor and not facts.support_mask):
             return None
     family = facts.family or "normal"
-    assumed = "" if facts.family else " (assumed by strategy='score_matching')"
+    assumed = " (assumed by strategy='score_matching')"
+    rely = "so rely on the bounds" if facts.bounds else "and nothing bounds its error"
+    floor = "the selection probability has a floor above zero"
+    floor += "" if facts.floor else assumed
+    assumed = "" if facts.family else assumed
     return Identification(
         "point",
         "score_matching",
         "limit_only",
         f"A selection of free form that never falls to zero is told from {family} "
         "outcomes by their tails, in the limit of infinitely many rows only: the "
-        "number comes without a rate, so rely on the bounds.",
+        f"number comes without a rate, {rely}."
+        + ("" if facts.bounds else " Declare min_selection_prob for bounds."),
         (
             UNCONFOUNDED,
             OVERLAP,
-            "the selection probability has a floor above zero",
+            floor,
             f"outcomes are {family} given X and T{assumed}",
         ),
         f"{_PAPER}, Proposition 3.5",
@@ -440,12 +451,17 @@ def _refused(facts):
             "altogether: the range of the outcome gives bounds.",
             paper_result="Manski bounds",
         )
+    extra = ""
+    if facts.outcome_range:
+        extra = " outcome_range gives bounds with unselected rows or selection_rate."
+    elif facts.unselected_rows:
+        extra = " With the unselected rows, outcome_range gives bounds too."
     return refuse(
         facts,
         "nothing_declared",
         "Selection may depend on the outcome in any way. Declare what it depends on "
         "(selection_depends_on), its form and the family of outcomes, a least "
-        "probability (min_selection_prob), or supply selection_prob.",
+        f"probability (min_selection_prob), or supply selection_prob.{extra}",
         paper_result=f"{_PAPER}, Theorem 3.1",
     )
 

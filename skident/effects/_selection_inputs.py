@@ -116,15 +116,23 @@ def check_rows(estimator, X, y, selected, *, reset):
     Outcomes may be missing where a row was not selected; zeros stand for them.
     """
     if y is None or selected is None:
-        X, y = validate_data(
-            estimator,
-            X,
-            y,
-            reset=reset,
-            dtype=_DTYPES,
-            y_numeric=True,
-            ensure_min_samples=2 if reset else 1,
-        )
+        try:
+            X, y = validate_data(
+                estimator,
+                X,
+                y,
+                reset=reset,
+                dtype=_DTYPES,
+                y_numeric=True,
+                ensure_min_samples=2 if reset else 1,
+            )
+        except ValueError as error:
+            if "y contains NaN" not in str(error):
+                raise
+            raise ValueError(
+                f"{error} Outcomes of rows that were not selected may be missing: pass "
+                "selected, which says what rows those are."
+            ) from None
         selected = np.ones(len(X), dtype=bool) if selected is None else selected
         return X, y.astype(np.float64), check_selected(selected, X)
     X = validate_data(estimator, X, reset=reset, dtype=_DTYPES)

@@ -482,6 +482,10 @@ def test_sensitivity_is_a_table_of_bounds():
         model.sensitivity(X, y, treatment=t, lambdas=[0.5])
     with pytest.raises(ValueError, match="treatment must be given"):
         model.sensitivity(X, y, treatment=None)
+    # Selection on X and T, in a population whose X and T are there, leaves no gap.
+    free = SelectionBiasATE(selection_depends_on=("X", "T"))
+    with pytest.raises(ValueError, match=r"must hold 'Y'.*SelectionBiasATE\(\)"):
+        free.sensitivity(X, y, treatment=t, selected=s)
 
 
 # --- what it says --------------------------------------------------------------------

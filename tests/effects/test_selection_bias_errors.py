@@ -42,6 +42,13 @@ def test_malformed_side_inputs_are_named(match):
         SelectionBiasATE().fit(X, y, **({"treatment": t} | BAD[match]))
 
 
+def test_missing_outcomes_ask_for_the_rows_that_were_selected():
+    X, y, t, _ = sample()
+    y[3] = np.nan
+    with pytest.raises(ValueError, match=r"y contains NaN.*pass selected"):
+        SelectionBiasATE().fit(X, y, treatment=t)
+
+
 def test_an_arm_that_was_never_selected_is_refused():
     X, y, t, _ = sample()
     with pytest.raises(

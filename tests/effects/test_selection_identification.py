@@ -208,6 +208,8 @@ def test_assumptions_made_by_naming_a_strategy_are_marked():
     declared = verdict(strategy="joint", form="probit", family="pareto").assumptions
     assert not any("assumed by" in a for a in declared)
     assert any("probit" in a for a in declared)
+    reason = verdict(depends_on="XT", strategy="extrapolate").reason
+    assert "no support_mask declares another" in reason
     gap = verdict(depends_on="XT", strategy="extrapolate").assumptions
     assert any("assumed by" in a for a in gap)
 
