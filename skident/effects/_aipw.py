@@ -1,6 +1,7 @@
 """Average effect of a binary treatment from outcomes, measured or predicted."""
 
 import math
+import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -22,6 +23,7 @@ from skident.effects._selection_scores import (
     naive_effect,
     outcome_nuisances,
 )
+from skident.exceptions import IdentifiabilityWarning
 from skident.utils._sklearn import (
     HasMethods,
     Interval,
@@ -37,6 +39,8 @@ from skident.utils._validation import (
 
 _MAX_CELLS = 50
 _CLIP = 0.001
+# Least share of the units that an arm stands for.
+_STAND_FOR = 0.9
 _CONSTRAINTS = {
     "method": [StrOptions({"aipw", "difference", "ipw", "stratified"})],
     "propensity": [
@@ -110,6 +114,12 @@ def aipw_ate(
     ValueError
         If a shape, a value or a parameter is not as above, an arm has no unit, a unit
         has two treatments, or strata are wanted and a cell lacks an arm.
+
+    Warns
+    -----
+    IdentifiabilityWarning
+        If inverse probabilities of an arm stand for less than 0.9 of the units, by more
+        than 3 standard errors: some could not have been in it.
 
     Notes
     -----
@@ -236,10 +246,11 @@ def _augmented(y, arms, means, chance, weight, method, cells):
     scores = means[1] - means[0]
     spread = scores.copy()
     several = True
-    for rows, mean, p, sign in zip(
-        arms, means, (1 - chance, chance), (-1, 1), strict=True
+    for arm, (rows, mean, p, sign) in enumerate(
+        zip(arms, means, (1 - chance, chance), (-1, 1), strict=True)
     ):
         share = 1 / p[rows]
+        _warn_of_overlap(arm, rows / p, weight)
         share *= weight.sum() / (weight[rows] @ share)
         residual = sign * share * (y[rows] - mean[rows])
         scores[rows] += residual
@@ -255,6 +266,23 @@ def _augmented(y, arms, means, chance, weight, method, cells):
     _, stderr, influence = weighted_mean_effect(spread, weight)
     stderr = stderr if several else math.nan
     return EffectEstimate(effect, stderr, len(y), method, influence)
+
+
+def _warn_of_overlap(arm, inverse, weight):
+    """Warn if an arm's inverse probabilities stand for fewer units than there are.
+
+    Their mean is 1 where each unit could have been in the arm, and the share of those
+    that could where not.
+    """
+    mean, stderr, _ = weighted_mean_effect(inverse, weight)
+    if mean < _STAND_FOR and mean + 3 * stderr < 1:
+        warnings.warn(
+            f"aipw_ate: arm {arm} stands for {mean:.0%} of the units by its inverse "
+            "probabilities. The covariates tell the arms apart, or the probabilities "
+            "are wrong: for the others the effect is an extrapolation.",
+            IdentifiabilityWarning,
+            stacklevel=4,
+        )
 
 
 def _kish(cells, weight):

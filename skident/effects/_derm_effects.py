@@ -47,7 +47,9 @@ def effect_of_predictions(expected, treatment, arguments, response=None, parts=N
         simple = arguments | {"outcome_learner": None}
         if simple["method"] == "aipw" and arguments["covariates"] is not None:
             simple["method"] = "ipw"
-        effects = [aipw_ate(p, treatment, **simple).effect for p in parts.T]
+        with warnings.catch_warnings():  # said of the estimate above
+            warnings.simplefilter("ignore", IdentifiabilityWarning)
+            effects = [aipw_ate(p, treatment, **simple).effect for p in parts.T]
         extra = response.extra_variance(np.array(effects))
     return replace(
         estimate,

@@ -1,12 +1,16 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import expit
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from skident.datasets import make_causal_digits
 from skident.effects import aipw_ate
 from skident.effects._effect_estimate import EffectEstimate
+from skident.exceptions import IdentifiabilityWarning
 
 METHODS = ("aipw", "difference", "ipw", "stratified")
 
@@ -109,6 +113,30 @@ def test_cells_that_lack_an_arm_are_left_to_learners():
     assert abs(found.effect - data.true_effect) < 4 * found.stderr
     with pytest.raises(ValueError, match="some lack an arm"):
         aipw_ate(data.y, data.treatment, settings, method="stratified")
+
+
+def test_units_that_could_not_have_been_in_an_arm_are_warned_of():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((600, 2))
+    able = X[:, 1] < 0.5  # 0.31 of the units are never treated
+    treatment = ((rng.random(600) < 0.5) & able).astype(int)
+    y = X[:, 0] + treatment
+    learners = {"outcome_learner": LinearRegression(), "random_state": 0}
+    # With one probability for all, half of whom could be treated.
+    with pytest.warns(IdentifiabilityWarning, match=r"arm 1 stands for [67]\d%"):
+        aipw_ate(y, treatment, X, propensity=0.5, **learners)
+    # Arms that the covariates tell apart: each stands for itself.
+    apart = (X[:, 1] > 0).astype(int)
+    for method in ("aipw", "ipw"):
+        with pytest.warns(IdentifiabilityWarning, match=r"stands for [45]\d%"):
+            aipw_ate(y, apart, apart.astype(float), method=method, **learners)
+    # As likely as they say, however unlikely.
+    p = expit(X[:, 1])
+    drawn = (rng.random(600) < p).astype(int)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        aipw_ate(y, drawn, X, propensity=p, **learners)
+        aipw_ate(y, drawn, X, **learners)
 
 
 def test_permuted_treatments_have_no_effect():
