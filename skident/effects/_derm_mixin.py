@@ -30,7 +30,7 @@ from skident.utils._sklearn import (
 
 
 def _learned(name):
-    return name.endswith("_") or name == "_response"
+    return name.endswith("_") or name in ("_response", "_measured")
 
 
 class DERM(BaseEstimator):
@@ -91,6 +91,7 @@ class DERM(BaseEstimator):
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, _learned)
         fit_model(fitted, X, y, settings, sample_weight, self._base())
+        fitted._measured = getattr(self, "prediction", None)
         take_over(self, fitted, _learned)
         report = self.identifiability_
         if self.on_partial_support == "ignore":
@@ -122,7 +123,7 @@ class DERM(BaseEstimator):
             If the learner has no ``predict_proba``, so that predicted classes are used.
         """
         check_is_fitted(self)
-        return self._expected(X, self.correction)[0]
+        return self._expected(X, self._correction(None))[0]
 
     def ate(
         self,
@@ -266,7 +267,7 @@ class DERM(BaseEstimator):
             If lengths differ, or a number is below 1.
         """
         check_is_fitted(self)
-        expected, _ = self._expected(X, self.correction)
+        expected, _ = self._expected(X, self._correction(None))
         return lifting_of_rows(
             self, expected, self._numbers(y), settings, n_permutations, min_count
         )
@@ -311,6 +312,12 @@ class DERM(BaseEstimator):
                 "correction='label_shift' needs shrinkage to be measured, which fit "
                 "does with settings or with correction='label_shift', unless cv is "
                 "None and validation_fraction 0."
+            )
+        prediction = getattr(self, "prediction", None)
+        if correction == "label_shift" and prediction != self._measured:
+            raise ValueError(
+                "correction='label_shift' was measured with prediction="
+                f"{self._measured!r}, got {prediction!r}: fit anew."
             )
         return correction
 

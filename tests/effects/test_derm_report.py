@@ -373,6 +373,20 @@ def test_bad_rows_are_refused_by_name(Model, change, message):
         Model().fit(given.pop("X"), given.pop("y"), **given)
 
 
+def test_shrinkage_is_that_of_the_predictions_it_was_measured_on():
+    X, y, settings = clear(400)
+    model = DERMClassifier(correction="label_shift", random_state=0)
+    model.fit(X, y, settings=settings).set_params(prediction="hard")
+    for ask in (
+        lambda: model.ate(X, settings[:, 0]),
+        lambda: model.predict_expected(X),
+        lambda: model.check_lifting(X, y, settings),
+    ):
+        with pytest.raises(ValueError, match="measured with prediction='expectation'"):
+            ask()
+    assert np.isfinite(model.ate(X, settings[:, 0], correction="none").effect)
+
+
 def test_named_classes_have_no_variance():
     X = np.random.default_rng(0).standard_normal((90, 2))
     y = np.array(list("abc"))[np.arange(90) % 3]
