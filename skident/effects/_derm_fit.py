@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn import config_context, get_config
-from sklearn.base import clone, is_classifier
+from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.model_selection import check_cv
 from sklearn.utils import (
     assert_all_finite,
@@ -222,6 +222,13 @@ def _n_counted(problem):
 
 def make_problem(est, X, y, settings, sample_weight):
     """Check and code what ``fit`` is given."""
+    wrong = is_regressor if is_classifier(est) else is_classifier
+    if est.estimator is not None and wrong(est.estimator):
+        kind = "classifier" if is_classifier(est) else "regressor"
+        raise TypeError(
+            f"estimator of a {type(est).__name__} must be a {kind}, got "
+            f"{type(est.estimator).__name__}."
+        )
     y = column_or_1d(y, warn=True)
     if y.dtype.kind in "fc":
         assert_all_finite(y, input_name="y")

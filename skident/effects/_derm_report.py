@@ -76,6 +76,8 @@ class Evidence:
 
 SUPPORT = "every outcome occurs in every cell of the settings"
 INDEPENDENT = "under the weights the outcome is independent of the settings"
+READABLE = "the outcome can be read from the features"
+TOLD_APART = "each outcome can be told from the next by the predictions"
 
 
 def make_report(fit):
@@ -104,11 +106,7 @@ def make_report(fit):
         assumptions = [*_supported(fit), _effective(fit), *_reliable(fit)]
         assumptions += [*_lifted(fit)]
         notes = _notes(fit)
-        advice = (
-            "Outcomes missing from a cell leave a shortcut: merge cells or collect "
-            "some. Predictions that are less than reliable shrink effects: "
-            "correction='label_shift' undoes it, better features avoid it."
-        )
+        advice = _advice(fit, assumptions)
     target = "target of the predictions"
     assumptions += [
         Assumption(
@@ -127,6 +125,25 @@ def make_report(fit):
         notes=notes,
         advice=advice,
     )
+
+
+def _advice(fit, assumptions):
+    """What to do about those that are violated."""
+    violated = {a.name for a in assumptions if a.verdict == "violated"}
+    advice = []
+    if SUPPORT in violated:
+        advice.append(
+            "Outcomes missing from a cell leave a shortcut: merge cells or collect "
+            "some."
+        )
+    if violated & {READABLE, TOLD_APART}:
+        advice.append(
+            "Predictions that are less than reliable shrink effects: "
+            "correction='label_shift' undoes it, better features avoid it."
+            if fit.correction == "none"
+            else "What cannot be read cannot be corrected for: find better features."
+        )
+    return " ".join(advice)
 
 
 def refuse_partial_support(weighting, level_labels, names):
@@ -225,7 +242,7 @@ def _effective(fit):
 
 
 def _reliable(fit):
-    name = "the outcome can be read from the features"
+    name = READABLE
     if np.isnan(fit.reliability):
         yield Assumption(name, "takes held-out rows: cv or validation_fraction")
         return
@@ -255,7 +272,7 @@ def _reliable(fit):
         )
     if fit.rises is not None and (corrected or len(fit.rises.rise) > 1):
         yield Assumption.at_least(
-            "each outcome can be told from the next by the predictions",
+            TOLD_APART,
             "least rise of the mean prediction between neighbouring outcomes, over "
             "theirs, with 3 standard errors added",
             fit.rises.least,

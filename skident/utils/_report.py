@@ -267,17 +267,20 @@ class IdentifiabilityReport:
         )  # fmt: skip
         warnings.warn(
             f"{type(estimator).__name__}: {self.target} may not be identified, "
-            f"because the data contradict {_count(len(self.violated))}: {found}. "
+            f"as {self._n_violated()}: {found}. "
             f"See identifiability_ for the whole report. {self.advice}".rstrip(),
             IdentifiabilityWarning,
             stacklevel=_level_of_caller(),
         )
 
+    def _n_violated(self):
+        n_violated = len(self.violated)
+        return f"{_count(n_violated)} {'is' if n_violated == 1 else 'are'} violated"
+
     def _headline(self):
         n_violated = len(self.violated)
         if n_violated:
-            verb = "is" if n_violated == 1 else "are"
-            outcome = f"{_count(n_violated)} {verb} violated"
+            outcome = self._n_violated()
         elif any(a.verdict == "holds" for a in self.assumptions):
             outcome = "No tested assumption is violated"
         else:

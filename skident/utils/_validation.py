@@ -70,6 +70,14 @@ def check_settings(settings, X) -> tuple[list[np.ndarray], np.ndarray]:
         As :func:`check_environments`, for any column.
     """
     values = _as_labels(settings)
+    if values.ndim == 1 and len(values) == _num_samples(X):
+        _refuse(
+            "settings",
+            "must be of shape (n_samples, n_settings), as frame[['arm']] or "
+            "arm.reshape(-1, 1) are",
+            f"shape {values.shape}",
+            X,
+        )
     _check_shape("settings", values, X, "(n_samples, n_settings)")
     columns = [_encode("settings", column, X) for column in values.T]
     return [labels for labels, _ in columns], np.column_stack(
@@ -99,7 +107,8 @@ def check_treatment(treatment, X, *, binary: bool = False) -> np.ndarray:
         that is wanted.
     """
     shapes = "(n_samples,) or (n_samples, n_treatments)"
-    values = _as_float("treatment", treatment, X, shapes)
+    wanted = _BINARY if binary else "must be numbers"
+    values = _as_float("treatment", treatment, X, shapes, wanted)
     if binary:
         _check_binary("treatment", values, X)
     return values
@@ -266,7 +275,7 @@ def _check_shape(name, values, X, shapes):
         _refuse(name, "must have at least one column", f"shape {values.shape}", X)
 
 
-def _as_float(name, values, X, shapes):
+def _as_float(name, values, X, shapes, wanted="must be numbers"):
     """Finite float64 array of one of the shapes."""
     array = np.asarray(values)
     _check_shape(name, array, X, shapes)
@@ -274,9 +283,9 @@ def _as_float(name, values, X, shapes):
         try:
             array = array.astype(np.float64)
         except (TypeError, ValueError):
-            _refuse(name, "must be numbers", "objects that are none", X)
+            _refuse(name, wanted, "objects that are no numbers", X)
     if array.dtype.kind not in "biuf":
-        _refuse(name, "must be numbers", f"dtype {array.dtype}", X)
+        _refuse(name, wanted, f"dtype {array.dtype}", X)
     array = array.astype(np.float64, copy=False)
     finite = np.isfinite(array)
     if not finite.all():
@@ -284,10 +293,13 @@ def _as_float(name, values, X, shapes):
     return array
 
 
+_BINARY = "must be 0 or 1 (or booleans)"
+
+
 def _check_binary(name, values, X):
     other = values[(values != 0) & (values != 1)]
     if other.size:
-        _refuse(name, "must be 0 or 1 (or booleans)", f"{other[0]:g}", X)
+        _refuse(name, _BINARY, f"{other[0]:g}", X)
 
 
 def _check_labels(name, values, X, at_least):

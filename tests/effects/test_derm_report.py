@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from skident.datasets import make_causal_digits, make_ppci_shortcut
 from skident.effects import DERMClassifier, DERMRegressor
@@ -81,6 +81,9 @@ def test_predictions_that_shrink_effects_are_warned_of():
     assert model.reliability_ < 0.7
     assert verdicts(model)[RELIABLE] == "violated"
     assert verdicts(model)[CALIBRATED] == "violated"
+    # Every outcome occurs in both arms: there is nothing to collect.
+    assert "label_shift" in model.identifiability_.advice
+    assert "merge cells" not in model.identifiability_.advice
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model.set_params(correction="label_shift")
@@ -434,6 +437,14 @@ def test_parameters_out_of_range_are_refused(params):
     if name != "prediction":
         with pytest.raises(ValueError, match=f"'{name}' parameter"):
             DERMRegressor(**params).fit(X, y, settings=settings)
+
+
+def test_learners_of_the_other_kind_are_refused():
+    X, y, settings = clear(60)
+    with pytest.raises(TypeError, match="DERMClassifier must be a classifier, got Rid"):
+        DERMClassifier(Ridge()).fit(X, y, settings=settings)
+    with pytest.raises(TypeError, match="must be a regressor, got LogisticRegression"):
+        DERMRegressor(LogisticRegression()).fit(X, y, settings=settings)
 
 
 @pytest.mark.parametrize("params", [{"y_bins": 1}, {"bin_strategy": "kmeans"}], ids=str)

@@ -142,7 +142,7 @@ def test_one_warning_names_every_violated_assumption():
     assert len(caught) == 1
     text = str(caught[0].message)
     assert "AnchorRegressor: the slopes may not be identified" in text
-    assert "contradict 2 assumptions" in text
+    assert "as 2 assumptions are violated: " in text
     assert "environments differ (F statistic): 1.235, wanted at least 4" in text
     assert "signed (reading the paper)." in text
     assert "no overlap" not in text

@@ -102,6 +102,11 @@ def test_bad_settings_are_refused(given):
         check_settings(given, X)
 
 
+def test_one_setting_is_a_column_too():
+    with pytest.raises(ValueError, match=r"as frame\[\['arm'\]\] or .* are, got"):
+        check_settings(pd.Series(list("baab")), X)
+
+
 def test_treatment_keeps_its_shape():
     one = check_treatment(np.array([0, 1, 0, 1], dtype=np.int8), X)
     assert one.dtype == np.float64 and one.shape == (4,)
@@ -111,6 +116,8 @@ def test_treatment_keeps_its_shape():
     )
     with pytest.raises(ValueError, match=r"treatment must be 0 or 1 .*, got 2;"):
         check_treatment([0, 1, 2, 1], X, binary=True)
+    with pytest.raises(ValueError, match=r"treatment must be 0 or 1 .*, got dtype"):
+        check_treatment(["drug", "none", "none", "drug"], X, binary=True)
 
 
 def test_instruments_are_a_table():
