@@ -31,13 +31,11 @@ from skident.utils._validation import check_sample_weight
 class SelectionBiasATE(RegressorMixin, BaseEstimator):
     """Average effect in the whole population from rows that were selected.
 
-    Healthy volunteers, trials with eligibility rules, drop-out: rows reach the analyst
-    with a probability that may depend on covariates ``X``, treatment T and outcome Y.
-    From what is declared of that selection follows whether the average effect in the
-    *whole* population is identified. If it is, there is an estimate with an interval;
-    if not, there are bounds where they can be had, or a refusal with its reason.
-    Nothing is assumed that was not declared: by default selection may depend on
-    everything in any way, and nothing is answered.
+    Rows reach the analyst with a probability that may depend on covariates ``X``,
+    treatment T and outcome Y. What is declared of that decides whether the average
+    effect in the *whole* population is identified: an estimate with an interval, bounds
+    where they can be had, or a refusal with its reason. By default selection may depend
+    on everything in any way, and nothing is answered.
 
     Parameters
     ----------
@@ -126,7 +124,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         Average effect in the population, in units of ``y``; NaN where it is not
         identified.
     stderr_ : float
-        Its standard error.
+        Its standard error. For "joint", where dependence on the outcome was not seen,
+        ``effect_`` is without it, and the interval holds those with and without.
     bounds_ : ndarray of shape (2,) or None
         Bounds on it, where declarations give some.
     bounds_stderr_ : ndarray of shape (2,) or None
@@ -167,10 +166,12 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         Least over largest eigenvalue of the information.
     family_check_ : tuple of float or None
         Kolmogorov-Smirnov p-values of the arms' ranks under the fitted law.
+    arm_check_ : float or None
+        P-value of how often the arms occur under the fitted law.
     extrapolation_share_ : float or None
         Share of the population at which an arm is not observed.
     identifiability_ : IdentifiabilityReport
-        Each assumption, how it was tested, and what came of it.
+        Each assumption, its test and what came of it.
     n_features_in_ : int
         Number of features seen in ``fit``.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -205,14 +206,11 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
     Free forms of selection are told from outcomes by the tails alone [1]_, which no
     finite sample does at a known rate, and for Laplace outcomes not even that: their
     location is open by half a scale times the logarithm of the ratio of selection
-    probabilities. Hence "joint" takes a parametric form, and tests what it can.
+    probabilities. Hence "joint" takes a parametric form, and tests what it can. Without
+    a treatment the estimator is the outcome model of the selected rows, and says so.
 
-    Without a treatment the estimator is the outcome model of the selected rows, and
-    says so.
-
-    Linear nuisances take O(n d^2) operations and O(n d) numbers. "joint" takes
-    O((n + g) q p) operations an iteration, for g nodes over the covariates, q nodes
-    over the outcome and p parameters.
+    Linear nuisances take O(n d^2) operations. "joint" takes O((n + g) q p) an
+    iteration, for g nodes over covariates, q over the outcome and p parameters.
 
     References
     ----------
@@ -369,7 +367,7 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features)
             Covariates of the selected rows, and of the unselected where they are there.
         y : array-like of shape (n_samples,)
-            Outcomes; those of unselected rows are not read and may be NaN.
+            Outcomes; those of unselected rows may be NaN.
         treatment : array-like of shape (n_samples,), default=None
             0 or 1. None: no effect, only the outcome model of the selected rows.
         selected : array-like of shape (n_samples,), default=None
@@ -422,8 +420,7 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         Returns
         -------
         y_pred : ndarray of shape (n_samples,)
-            In the population where the effect is identified there, else among the
-            selected.
+            In the population where that is identified, else among the selected.
         """
         X = self._rows(X)
         if treatment is not None:
@@ -510,9 +507,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
     ):
         """Bounds for several ratios of selection probabilities.
 
-        How unequal would selection have to be for a conclusion to fall? The ratio is
-        of probabilities that differ by what ``selection_depends_on`` holds: with the
-        default the outcome is among that.
+        How unequal would selection have to be for a conclusion to fall? Ratios are of
+        probabilities that differ by what ``selection_depends_on`` holds.
 
         Parameters
         ----------
@@ -531,9 +527,8 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a ratio is below 1, an input is malformed, or selection is declared not
-            to depend on the outcome and covariates of the population are there, so that
-            no ratio would change the bounds.
+            If a ratio is below 1, an input is malformed, or no ratio changes the
+            bounds: selection without the outcome, covariates of the population there.
         """
         inputs = check_inputs(
             blank_copy(self, _learned),

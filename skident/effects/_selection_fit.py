@@ -85,7 +85,8 @@ def _store(fitted, found, facts, inputs, estimate, naive, bounds, report):
     fitted.overlap_ = _overlap(estimate, fitted.c_overlap)
     details = {"degree_": None, "selection_coef_": None, "likelihood_ratio_": None}
     details |= {"information_condition_": None, "selection_range_": None}
-    details |= {"family_check_": None, "extrapolation_share_": None}
+    details |= {"family_check_": None, "arm_check_": None}
+    details |= {"extrapolation_share_": None}
     for name, value in (details | estimate.details).items():
         setattr(fitted, name, value)
     fitted._model = estimate.model

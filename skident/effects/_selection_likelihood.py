@@ -194,7 +194,7 @@ class SelectionLikelihood:
         chance = np.exp(log_chance - log_B[:, None])
         return y, chance, slope, log_B, by_eta, by_shape, weight_by_shape
 
-    def _arm(self, p, arm, *, gradient):
+    def arm_chance(self, p, arm, *, gradient=False):
         """Log of P(t | x) B_t(x) at the points, (G,), and its gradient (G, p)."""
         B, C = self.at[arm], self.at_propensity
         eta_c = C @ p["c"]
@@ -241,7 +241,7 @@ class SelectionLikelihood:
         """
         p = self.parts(theta)
         start = self.log_volume + self.at_density @ p["k"]
-        arms = [self._arm(p, arm, gradient=gradient) for arm in (0, 1)]
+        arms = [self.arm_chance(p, arm, gradient=gradient) for arm in (0, 1)]
         terms = [
             np.where(self.mask[:, arm], start + arms[arm][0], -np.inf) for arm in (0, 1)
         ]

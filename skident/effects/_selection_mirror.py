@@ -109,10 +109,12 @@ def mirror_refusal(fit, effect, gap):
     """
     if gap >= LEAST_GAP or abs(effect - fit.effect) < fit.stderr:
         return None
+    advice = ""
+    if fit.x_density_degree is not None:
+        advice = " x_reference, covariates of the population, would help."
     return (
         "mirrored_selection",
         "A selection that rises with the outcome and one that falls with it explain "
         f"these rows about as well (log-likelihoods {gap:.2g} apart), with effects of "
-        f"{fit.effect:.4g} and {effect:.4g}: x_reference, covariates of the "
-        "population, tells them apart.",
+        f"{fit.effect:.4g} and {effect:.4g}: neither is refuted.{advice}",
     )

@@ -17,8 +17,12 @@ LEAST_ESS = 0.1
 MOST_CLIPPED = 0.05
 # Ranges of an arm's covariates, around their middle, that a polynomial may reach.
 FARTHEST = 2.0
-# Level of the tests of a family and of a dependence.
-LEVEL = 1e-3
+# Least p-value of the ranks under a fitted law. Parameters fitted to the same rows make
+# it large: 240 arms of the right family (normal, laplace, lognormal; 500 rows) had 0.11
+# at the least, and 0.85 in the middle.
+LEAST_RANKS = 0.05
+# Level of the test of arms.
+LEAST_ARMS = 1e-3
 # Logistic selection below this throughout is an exponential, which leaves no trace.
 LEAST_CURVATURE = 0.1
 LEAST_INFORMATION = 1e-8
@@ -73,7 +77,7 @@ def make_report(found, facts, inputs, estimate, bounds, settings):
         up_to=up_to,
         assumptions=assumptions,
         notes=_notes(found, facts, estimate),
-        advice=_advice(found, settings),
+        advice=_advice(found, inputs),
     )
 
 
@@ -152,7 +156,13 @@ def _likelihood_tests(fit):
             "outcomes have the declared family",
             "least p-value of the ranks under the fitted law, Kolmogorov-Smirnov",
             p_family,
-            LEVEL,
+            LEAST_RANKS,
+        ),
+        Assumption.at_least(
+            "arms occur among the selected as often as the fit says",
+            "p-value of the treated in tenths of each covariate, chi-squared",
+            fit.arm_check,
+            LEAST_ARMS,
         ),
         Assumption.at_least(
             "the likelihood has a curvature in every direction",
@@ -210,14 +220,22 @@ def _notes(found, facts, estimate):
             "Selection may depend on the outcome: treatment need not be as good as "
             "random among the selected, and effect_selected_ is an association."
         )
+    rival = None if estimate.fit is None else estimate.fit.alternative
+    if found.status == "point" and rival is not None:
+        effect, stderr = rival
+        notes.append(
+            "Dependence of selection on the outcome was not detected: effect_ is "
+            f"without it, with it the effect is {effect:.4g} (standard error "
+            f"{stderr:.2g}), and stderr_ is so wide that the interval holds both."
+        )
     if found.status == "point" and POSITIVE in found.assumptions:
         notes.append("Rows that could never be selected are not part of the target.")
     return notes
 
 
-def _advice(found, settings):
+def _advice(found, inputs):
     if found.code == "nothing_declared":
         return "selection_bounds gives bounds for a least selection probability."
-    if found.strategy == "joint":
+    if found.strategy == "joint" and inputs.population is None:
         return "x_reference, covariates of the population, is worth most."
     return ""

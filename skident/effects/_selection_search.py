@@ -16,6 +16,9 @@ _START_SLOPES = (
 # Log-likelihood a step may still be expected to bring when the search stops: between
 # settings, at the end, and where densities have kinks.
 _COARSE, _FINE, _KINK = 1e-4, 1e-14, 1e-3
+# Where parameters run off, the likelihood rises to a plateau: so many steps that bring
+# no more than that together, a seventh of a standard error in any direction, end it.
+_PATIENCE, _PLATEAU = 20, 1e-2
 # Of the log-distance of each row from its support's end, where that moves.
 BARRIERS = (0.1, 0.01)
 
@@ -110,10 +113,13 @@ def _maximise(model, scout, theta, max_iter, tol, barrier):
             value += barrier * model.log_support(theta)[0]
         return value
 
-    value, damping = objective(theta), 1e-2
+    value, damping, passed = objective(theta), 1e-2, []
     if not np.isfinite(value):
         return theta, -np.inf, False
     for _ in range(max_iter):
+        passed.append(value)
+        if len(passed) > _PATIENCE and value - passed[-1 - _PATIENCE] < _PLATEAU:
+            return theta, value, True
         gradient, information = model.gradient(theta), scout.information(theta)
         if barrier:
             _, slope, curvature = model.log_support(theta)

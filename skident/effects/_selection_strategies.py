@@ -261,6 +261,7 @@ def _joint(inputs, settings, rng):
             "information_condition_": fit.information_condition,
             "selection_range_": fit.selection_range,
             "family_check_": fit.family_check,
+            "arm_check_": fit.arm_check,
         },
     )
     if fit.refusal is None:
@@ -274,6 +275,10 @@ def _joint(inputs, settings, rng):
             params["x_density"] = fit.x_density_degree
         method = partial(_by_likelihood, seed=seed, **params)
         _bootstrap(estimate, method, arrays, settings, rng, reference)
+        if fit.alternative is not None:
+            # Draws follow now the one and now the other of two models that a test does
+            # not tell apart; the interval has to hold those of both.
+            estimate.stderr, estimate.draws = max(estimate.stderr, fit.stderr), None
     return estimate
 
 

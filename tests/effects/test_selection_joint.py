@@ -466,3 +466,27 @@ def test_constant_outcomes_have_no_noise_to_fit():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = fit_joint(X, np.full(60, 2.0), t, degree=1)
     assert found.refusal is not None or abs(found.effect) < 1e-6
+
+
+def test_arms_that_a_rule_removed_are_missed():
+    data = make_selection_bias(random_state=0)
+    known = fit(data, **QUARTIC)
+    blind = fit(data, **QUARTIC, support_mask=None)
+    # Measured over two seeds: 0.48 and more with the rule, 2e-4 and less without.
+    assert known.arm_check > 0.05
+    assert blind.arm_check < 1e-3
+    share = known.share_of_treated(data.X)
+    assert (share[np.abs(data.X[:, 0]) > 1.5] == 1.0).all()
+    assert share.mean() == pytest.approx(data.treatment.mean(), abs=0.01)
+
+
+def test_arms_of_chance_pass():
+    worst = []
+    for seed in range(5):
+        X, y, t, R = selected(600, seed, slope=1.0)
+        found = fit_joint(
+            X, y, t, depends_on=("Y",), degree=1, n_starts=1, x_reference=R
+        )
+        worst.append(found.arm_check)
+    # Once in ten thousand draws is below by chance.
+    assert min(worst) > 1e-4
