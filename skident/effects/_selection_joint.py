@@ -35,6 +35,8 @@ from skident.effects._selection_search import (
 _MOST_POINTS = 2**14
 _CELLS = {1: 256, 2: 1024}
 _DETECT = 0.05
+# Of a log-likelihood, for the nodes over the outcome: a likelihood ratio of 1.1.
+_MOST_ERROR = 0.1
 
 
 def fit_joint(
@@ -148,10 +150,13 @@ def fit_joint(
         few = compress(points, mask, _CELLS[min(X.shape[1], 2)])
     units = outcome_units(y, weight, family, noise, box)
     U, z = box.scale(X), units.outcome(y)
-    law = make_family(family, z, noise=noise, n_quad=n_quad)
+    law, finer = (
+        make_family(family, z, noise=noise, n_quad=count)
+        for count in (n_quad, 2 * n_quad)
+    )
     depends_on = tuple(name for name in ("X", "T", "Y") if name in depends_on)
 
-    def likelihood(degree, density_degree, depends_on, points=few):
+    def likelihood(degree, density_degree, depends_on, points=few, law=law):
         return SelectionLikelihood(
             U,
             z,
@@ -215,6 +220,9 @@ def fit_joint(
         scout, theta, *_ = search.fit(chosen, q, depends_on)
         theta, value, converged = maximise(scout, theta)
         rival, rival_value = fit_mirror(scout, theta)
+        check = likelihood(chosen, q, depends_on, law=finer)
+        if rival is not None and not _resolved(scout, check, rival):
+            rival, rival_value = None, -np.inf
         # By less than that neither is refuted, and slopes run off for next to nothing.
         if rival_value > value + LEAST_GAP:
             better, _, done = maximise(scout, rival)
@@ -223,7 +231,7 @@ def fit_joint(
         if reference is not None:
             model = likelihood(chosen, q, depends_on, (points, log_volume, mask))
             theta, _, converged = maximise(model, theta, scout=scout)
-        return describe_maximum(
+        fit = describe_maximum(
             model,
             scout,
             theta,
@@ -238,6 +246,13 @@ def fit_joint(
             named={"family": family, "noise": noise, "form": form},
             support_mask=support_mask,
         )
+        if fit.refusal is None and not _resolved(scout, check, theta):
+            fit.refusal = (
+                "coarse_quadrature",
+                f"The nodes over the outcome, n_quad={n_quad}, are too few for what "
+                "was fitted: with twice as many its likelihood is another one.",
+            )
+        return fit
 
     fit = finish(chosen, q, depends_on)
     if not fit.converged:
@@ -253,6 +268,15 @@ def fit_joint(
     if fit.refusal is not None:
         fit.effect = fit.stderr = np.nan
     return fit
+
+
+def _resolved(model, check, theta):
+    """Whether the nodes over the outcome suffice for parameters.
+
+    A selection that is steep next to a wide law falls between nodes, and the likelihood
+    then rises without bound.
+    """
+    return abs(model.value(theta) - check.value(theta)) < _MOST_ERROR
 
 
 def _first_degrees(U, target, t, weight, degree, max_degree):

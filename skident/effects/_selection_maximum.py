@@ -141,7 +141,9 @@ class JointFit:
             away = max(away, abs(other.mirror - self.effect))
         reach = away / _LEVEL_QUANTILE + other.stderr
         self.stderr = float(np.fmax(self.stderr, reach))
-        if not np.isfinite(reach):
+        if other.refusal is not None and other.refusal[0] == "coarse_quadrature":
+            self.refusal = other.refusal
+        elif not np.isfinite(reach):
             self.refusal = (
                 "singular_information",
                 "Dependence of selection on the outcome was not detected, and what the "

@@ -490,3 +490,32 @@ def test_arms_of_chance_pass():
         worst.append(found.arm_check)
     # Once in ten thousand draws is below by chance.
     assert min(worst) > 1e-4
+
+
+def test_nodes_that_are_too_few_are_refused():
+    X, y, t, R = selected(600, 0, slope=6.0)
+    settings = {"depends_on": ("Y",), "degree": 1, "n_starts": 1, "x_reference": R}
+    coarse = fit_joint(X, y, t, n_quad=3, **settings)
+    assert coarse.refusal[0] == "coarse_quadrature" and "n_quad=3" in coarse.refusal[1]
+    assert np.isnan(coarse.effect) and np.isnan(coarse.stderr)
+    assert fit_joint(X, y, t, **settings).refusal is None
+
+
+@pytest.mark.slow
+def test_a_likelihood_that_falls_between_nodes_is_no_maximum():
+    # Heavy tails in place of normal ones: on the other side a steep selection and a
+    # wide law of the treated have a likelihood, by 32 nodes, that is 400 higher.
+    rng = np.random.default_rng(1)
+    x = rng.uniform(-1, 1, 2000)
+    t = (rng.random(2000) < expit(x)).astype(int)
+    y = x + t + 0.5 * rng.standard_t(5, 2000)
+    keep = rng.random(2000) < expit(3 * y)
+    found = fit_joint(
+        x[keep, None],
+        y[keep],
+        t[keep],
+        depends_on=("Y",),
+        degree=1,
+        x_reference=x[:, None],
+    )
+    assert found.refusal is not None or abs(found.effect - 1.0) < 0.5

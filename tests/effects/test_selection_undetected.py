@@ -50,11 +50,11 @@ def test_the_interval_holds_those_of_both_models():
 
 @pytest.mark.slow
 def test_intervals_cover_where_dependence_is_not_seen():
-    pairs = [fits(seed) for seed in range(20)]
+    pairs = [fits(seed) for seed in range(10)]
     unseen = [pair for pair in pairs if not pair[0].outcome_dependent_detected]
-    assert len(unseen) >= 15
-    # Measured: 19 of 20, and none of 20 for the model without the outcome.
-    assert np.mean([covers(found) for found, _ in unseen]) >= 0.8
+    assert len(unseen) >= 8
+    # Measured over 20: 19, and none for the model without the outcome.
+    assert np.mean([covers(found) for found, _ in unseen]) >= 0.75
     assert np.mean([covers(without) for _, without in unseen]) <= 0.2
 
 
