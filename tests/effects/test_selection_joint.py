@@ -80,17 +80,22 @@ def test_dependence_on_the_outcome_that_is_not_there_is_not_found():
 @pytest.mark.filterwarnings("ignore:The likelihood of the selected sample")
 @pytest.mark.parametrize("depends_on", [("Y",), ("X", "T", "Y")])
 def test_level_of_the_likelihood_ratio(depends_on):
-    detected, z = 0, []
+    detected, coarse, z = 0, 0, []
     for seed in range(100, 120):
         X, y, t, _ = population(600, seed)
         found = fit_joint(X, y, t, depends_on=depends_on, degree=1, x_density=0)
         detected += found.outcome_dependent_detected
-        # A dependence that chance shows may have a mirror, and is then refused.
-        assert found.refusal is None or found.outcome_dependent_detected
         if found.refusal is None:
             z.append((found.effect - 1.0) / found.stderr)
+        elif not found.outcome_dependent_detected:
+            # A dependence that chance shows may have a mirror, and is then refused;
+            # one that is not there only where it would be too steep for the nodes.
+            assert found.refusal[0] == "coarse_quadrature"
+            coarse += 1
     # At level 0.05 more than 5 of 20 come once in 3000; measured: 2 and 2.
     assert detected <= 5
+    # Measured: 1 and 0.
+    assert coarse <= 4
     assert np.std(z) < 2.0
 
 
@@ -366,7 +371,9 @@ def changed(data, change, R):
 CHANGES = ["outcome", "outcome reversed", "covariates", "rows", "labels"]
 
 
-@pytest.mark.parametrize("with_reference", [False, True])
+@pytest.mark.parametrize(
+    "with_reference", [False, pytest.param(True, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("change", CHANGES)
 def test_units_rows_and_labels_do_not_matter(change, with_reference):
     data = make_selection_bias(random_state=4, n_samples=2500)
