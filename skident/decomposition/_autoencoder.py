@@ -22,6 +22,9 @@ from skident.decomposition._autoencoder_report import (
     report,
 )
 from skident.utils import iterate
+from skident.utils._copies import blank_copy, take_over
+from skident.utils._kept_module import KeepsModule
+from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     Interval,
@@ -37,6 +40,7 @@ _JACOBIAN_ROWS = {"mlp": 500, "conv64": 20}
 
 
 class AutoencoderTransformer(
+    KeepsModule,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -299,20 +303,14 @@ class AutoencoderTransformer(
         from skident.decomposition import _autoencoder_net as training
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
-        kept = {name: v for name, v in vars(self).items() if not name.endswith("_")}
-        fitted = object.__new__(type(self))
-        vars(fitted).update(kept)
+        fitted = blank_copy(self, _learned)
         X = validate_data(
             fitted, X, dtype=[np.float32, np.float64], ensure_min_samples=2
         )
         config = configure(self, X)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         rng = np.random.default_rng(seed)
-        order, n_held = np.arange(len(X)), 0
-        if self.validation_fraction > 0:
-            n_held = min(max(1, round(self.validation_fraction * len(X))), len(X) - 1)
-            order = rng.permutation(len(X))
-        train, held = np.sort(order[n_held:]), np.sort(order[:n_held])
+        train, held = split_rows(len(X), self.validation_fraction, rng)
         fitted.mean_, fitted.scale_ = location_and_scale(X, train, self.loss)
         rows = fitted._scaled(X, train)
         window = max(1, self.max_epochs // 10)
@@ -321,22 +319,20 @@ class AutoencoderTransformer(
             self,
             config,
             rows,
-            fitted._scaled(X, held) if n_held else None,
+            fitted._scaled(X, held) if len(held) else None,
             seed=seed,
             stop_at=(window, self.tol * unit),
             epochs=iterate(self, self.max_epochs, X, y),
         )
         losses = fitted.history_["total"]
         fitted.n_epochs_ = len(losses)
-        if n_held:
+        if len(held):
             fitted.validation_score_ = fitted._explained(X, held)
         n_rows = min(_REPORT_ROWS[self.architecture], len(train))
         some = np.sort(rng.choice(train, n_rows, replace=False))
         fitted._examine(X, some, held)
-        learned = {name: v for name, v in vars(fitted).items() if name.endswith("_")}
         # What callbacks of scikit-learn keep on the estimator is not ours to drop.
-        kept = {name: v for name, v in vars(self).items() if not name.endswith("_")}
-        self.__dict__ = kept | learned
+        take_over(self, fitted, _learned)
         self._warn_if_unfinished(training.fall, window, unit)
         self.identifiability_.warn(self)
         return self
@@ -410,27 +406,11 @@ class AutoencoderTransformer(
     def _n_features_out(self):
         return self.module_.config["n_latents"]
 
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        # Arrays load where torch's pickles do not: without its device, and in skops.
-        module = state.pop("module_", None)
-        if module is not None:
-            from skident.utils._torch import module_arrays
+    @staticmethod
+    def _module_type():
+        from skident.decomposition._autoencoder_net import Autoencoder
 
-            state["_module"] = {
-                "config": module.config,
-                "arrays": module_arrays(module),
-            }
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        saved = state.pop("_module", None)
-        super().__setstate__(state)
-        if saved is not None:
-            from skident.decomposition import _autoencoder_net as training
-
-            self.module_ = training.new_module(saved["config"], saved["arrays"])
+        return Autoencoder
 
     # --- rows in and out of the network ----------------------------------------------
 
@@ -507,3 +487,7 @@ class AutoencoderTransformer(
             rank=self.latent_dim_ if len(codes) > n_latents else math.nan,
             n_latents=n_latents,
         )
+
+
+def _learned(name):
+    return name.endswith("_")

@@ -1,6 +1,5 @@
 """Networks, loss and training of the plain autoencoder."""
 
-import copy
 import itertools
 import math
 
@@ -15,8 +14,9 @@ from skident.utils._torch import (
     BatchLoader,
     Stop,
     module_arrays,
+    new_module,
+    placed,
     resolve_device,
-    seeded,
     train_net,
 )
 
@@ -403,7 +403,7 @@ def train(est, config, rows, held_out, *, seed, stop_at, epochs):
         history["validation"] = np.array(net.history[:, "valid_loss"])
     # torch.compile wraps the module.
     trained = getattr(net.module_, "_orig_mod", net.module_)
-    module = new_module(config, module_arrays(trained))
+    module = new_module(Autoencoder, config, module_arrays(trained))
     # The last step has had no loss after it.
     (made,) = mapped(module, "reconstruct", [rows[:_BATCH_ROWS]], "cpu")
     if not np.isfinite(made).all():
@@ -422,14 +422,6 @@ def undecayed(config):
     ]
 
 
-def new_module(config, arrays):
-    """Module of given weights, on the CPU and in evaluation mode."""
-    with seeded(0):  # the initial weights are drawn, and thrown away
-        module = Autoencoder(**config)
-    module.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
-    return module.eval()
-
-
 def mapped(module, method, blocks, device):
     """Yield ``module.method`` of blocks of rows as float32 arrays.
 
@@ -441,11 +433,7 @@ def mapped(module, method, blocks, device):
     device : str
         As in the estimator; a GPU that is not there is done without.
     """
-    device = torch.device(resolve_device(device))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        device = torch.device("cpu")
-    if device.type != "cpu":
-        module = copy.deepcopy(module).to(device)
+    module, device = placed(module, device)
     with torch.inference_mode():
         for block in blocks:
             for low in range(0, len(block), _BATCH_ROWS):

@@ -8,12 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from skident.effects._module_state import (
-    KeepsModule,
-    learned,
-    split_rows,
-    warn_if_unfinished,
-)
+from skident.effects._module_state import learned, warn_if_unfinished
 from skident.effects._weighted_head import (
     HEAD_CONSTRAINTS,
     check_image_shape,
@@ -23,6 +18,8 @@ from skident.effects._weighted_head import (
 )
 from skident.utils import Assumption, IdentifiabilityReport, iterate
 from skident.utils._copies import blank_copy, take_over
+from skident.utils._kept_module import KeepsModule
+from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     Interval,

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from sklearn.neural_network import MLPClassifier
 
-from skident.effects._module_state import split_rows
+from skident.utils._rows import split_rows
 
 # Grid nodes that networks see at a time: layers of 64 stay in a processor's cache.
 _CHUNK_NODES = 10_000

@@ -1,6 +1,5 @@
 """How the networks of effects are trained, kept and evaluated."""
 
-import copy
 import math
 
 import numpy as np
@@ -11,8 +10,9 @@ from skident.utils._torch import (
     BatchLoader,
     Stop,
     module_arrays,
+    new_module,
+    placed,
     resolve_device,
-    seeded,
     train_net,
 )
 
@@ -161,14 +161,6 @@ def train_module(
     return new_module(module, config, learned), history
 
 
-def new_module(module, config, arrays):
-    """Module of given weights, on the CPU and in evaluation mode."""
-    with seeded(0):  # the initial weights are drawn, and thrown away
-        made = module(**config)
-    made.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
-    return made.eval()
-
-
 def mapped(module, rows, device, dtype):
     """What a module makes of rows.
 
@@ -185,11 +177,7 @@ def mapped(module, rows, device, dtype):
     -------
     values : ndarray of shape (n, n_outputs)
     """
-    device = torch.device(resolve_device(device))
-    if device.type == "cuda" and not torch.cuda.is_available():
-        device = torch.device("cpu")
-    if device.type != "cpu":
-        module = copy.deepcopy(module).to(device)
+    module, device = placed(module, device)
     values = []
     with torch.inference_mode():
         for low in range(0, len(rows), _BATCH_ROWS):

@@ -11,14 +11,11 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from skident.effects._module_state import (
-    KeepsModule,
-    learned,
-    split_rows,
-    warn_if_unfinished,
-)
+from skident.effects._module_state import learned, warn_if_unfinished
 from skident.utils import iterate
 from skident.utils._copies import blank_copy, take_over
+from skident.utils._kept_module import KeepsModule
+from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     Interval,

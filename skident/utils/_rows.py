@@ -1,4 +1,4 @@
-"""Row-wise scaling, computed block by block."""
+"""Rows: scaled block by block, and parted into those to train on and the others."""
 
 from typing import Literal
 
@@ -81,3 +81,26 @@ def scale_rows(
         scaled[rows] = block
         scale[rows] = norm * peak
     return scaled, shift, scale
+
+
+def split_rows(
+    n_samples: int, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, both sorted.
+
+    Parameters
+    ----------
+    n_samples : int
+    fraction : float
+        Share held out: at least one row and not all, or none for 0.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    train, held : ndarray of int
+    """
+    n_held = 0
+    if fraction > 0:
+        n_held = min(max(1, round(fraction * n_samples)), n_samples - 1)
+    order = rng.permutation(n_samples) if n_held else np.arange(n_samples)
+    return np.sort(order[n_held:]), np.sort(order[:n_held])

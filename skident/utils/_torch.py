@@ -1,6 +1,7 @@
 """The one way in which skident trains a torch module: skorch inside ``fit``."""
 
 import contextlib
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
@@ -232,6 +233,31 @@ def module_arrays(module: torch.nn.Module) -> dict[str, np.ndarray]:
         name: tensor.detach().cpu().numpy().copy()
         for name, tensor in module.state_dict().items()
     }
+
+
+def new_module(
+    module: type[torch.nn.Module], config: dict, arrays: Mapping[str, np.ndarray]
+) -> torch.nn.Module:
+    """Module of given weights, on the CPU and in evaluation mode."""
+    with seeded(0):  # the initial weights are drawn, and thrown away
+        made = module(**config)
+    made.load_state_dict({name: torch.tensor(a) for name, a in arrays.items()})
+    return made.eval()
+
+
+def placed(
+    module: torch.nn.Module, device: str
+) -> tuple[torch.nn.Module, torch.device]:
+    """A module for inference on a device, a copy of it unless that is the CPU.
+
+    A GPU that is not there is done without: a model fitted on one predicts anywhere.
+    """
+    device = torch.device(resolve_device(device))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        device = torch.device("cpu")
+    if device.type != "cpu":
+        module = copy.deepcopy(module).to(device)
+    return module, device
 
 
 def world() -> tuple[int, int]:

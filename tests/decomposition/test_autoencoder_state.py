@@ -1,10 +1,8 @@
 """A fitted autoencoder: copies and files, devices, place in pipelines."""
 
 import copy
-import io
 import pickle
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from skident.decomposition import AutoencoderTransformer
+from tests._copies import by_joblib, by_pickle, by_skops
 from tests.decomposition._autoencoders import (
     X,
     assert_same,
@@ -25,26 +24,6 @@ from tests.decomposition._autoencoders import (
 )
 
 # --- state -------------------------------------------------------------------------
-
-
-def by_pickle(estimator):
-    return pickle.loads(pickle.dumps(estimator))
-
-
-def by_joblib(estimator):
-    buffer = io.BytesIO()
-    joblib.dump(estimator, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-def by_skops(estimator):
-    skops_io = pytest.importorskip("skops.io")
-    data = skops_io.dumps(estimator)
-    trusted = skops_io.get_untrusted_types(data=data)
-    assert trusted and all(name.startswith("skident.") for name in trusted)
-    return skops_io.loads(data, trusted=trusted)
-
 
 WAYS = [by_pickle, by_joblib, by_skops, copy.deepcopy, copy.copy]
 VARIANTS = [{}, {"isometry_penalty": 0.1, "validation_fraction": 0.1}]

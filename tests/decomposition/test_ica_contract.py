@@ -1,11 +1,8 @@
 """ICAPostProcessor as an estimator: copies, names, pipelines, odd input."""
 
 import copy
-import io
-import pickle
 import warnings
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +15,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from skident.decomposition import ICAPostProcessor
 from skident.metrics import mean_correlation_coefficient
+from tests._copies import by_joblib, by_pickle, by_skops
 from tests.decomposition._mixtures import mixture, post
 
 # --- the estimator's contract ------------------------------------------------------
@@ -29,25 +27,10 @@ def test_check_estimator_passes_bare():
         check_estimator(ICAPostProcessor())
 
 
-def by_joblib(est):
-    with io.BytesIO() as file:
-        joblib.dump(est, file)
-        file.seek(0)
-        return joblib.load(file)
-
-
-def by_skops(est):
-    skops_io = pytest.importorskip("skops.io")
-    data = skops_io.dumps(est)
-    trusted = skops_io.get_untrusted_types(data=data)
-    assert all(name.startswith("skident.") for name in trusted)
-    return skops_io.loads(data, trusted=trusted)
-
-
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize(
     "way",
-    [lambda est: pickle.loads(pickle.dumps(est)), by_joblib, by_skops, copy.deepcopy],
+    [by_pickle, by_joblib, by_skops, copy.deepcopy],
     ids=["pickle", "joblib", "skops", "deepcopy"],
 )
 def test_a_copy_works_as_the_original(way, streamed):

@@ -1,10 +1,8 @@
 """What a sparse autoencoder keeps: pickles, copies, chunks, scikit-learn's tools."""
 
 import copy
-import io
 import pickle
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skident.decomposition import IdentifiableSAE
+from tests._copies import by_joblib, by_pickle, by_skops
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::skident.exceptions.IdentifiabilityWarning",
@@ -43,25 +42,6 @@ def assert_same(one, two):
 
 def learned(estimator):
     return {k: v for k, v in vars(estimator).items() if k.endswith("_")}
-
-
-def by_pickle(estimator):
-    return pickle.loads(pickle.dumps(estimator))
-
-
-def by_joblib(estimator):
-    buffer = io.BytesIO()
-    joblib.dump(estimator, buffer)
-    buffer.seek(0)
-    return joblib.load(buffer)
-
-
-def by_skops(estimator):
-    skops_io = pytest.importorskip("skops.io")
-    data = skops_io.dumps(estimator)
-    trusted = skops_io.get_untrusted_types(data=data)
-    assert trusted and all(name.startswith("skident.") for name in trusted)
-    return skops_io.loads(data, trusted=trusted)
 
 
 WAYS = [by_pickle, by_joblib, by_skops, copy.deepcopy, copy.copy]
