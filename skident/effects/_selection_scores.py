@@ -97,19 +97,7 @@ def naive_effect(y, treatment, sample_weight=None):
     )
 
 
-def selected_effect(
-    X,
-    y,
-    treatment,
-    *,
-    sample_weight=None,
-    outcome_learner=None,
-    propensity_learner=None,
-    n_folds=5,
-    trim=0.01,
-    n_jobs=None,
-    random_state=None,
-):
+def selected_effect(X, y, treatment, **settings):
     """Average effect in the population that the rows are a sample of.
 
     The augmented inverse-probability-weighted mean, with cross-fitted nuisances: right
@@ -146,19 +134,7 @@ def selected_effect(
     TypeError
         If weights differ and a learner takes none.
     """
-    return _weighted_effect(
-        X,
-        y,
-        treatment,
-        None,
-        sample_weight,
-        outcome_learner,
-        propensity_learner,
-        n_folds,
-        trim,
-        n_jobs,
-        random_state,
-    )
+    return known_effect(X, y, treatment, None, **settings)
 
 
 def known_effect(
@@ -184,41 +160,13 @@ def known_effect(
     ----------
     X, y, treatment
         Of the selected rows; these and the rest as in :func:`selected_effect`.
-    selection_prob : ndarray of shape (n_samples,)
-        In (0, 1]; only ratios matter.
+    selection_prob : ndarray of shape (n_samples,) or None
+        In (0, 1]; only ratios matter. None is the same for all.
 
     Returns
     -------
     score : ScoreEffect
     """
-    return _weighted_effect(
-        X,
-        y,
-        treatment,
-        selection_prob,
-        sample_weight,
-        outcome_learner,
-        propensity_learner,
-        n_folds,
-        trim,
-        n_jobs,
-        random_state,
-    )
-
-
-def _weighted_effect(
-    X,
-    y,
-    treatment,
-    selection_prob,
-    sample_weight,
-    outcome_learner,
-    propensity_learner,
-    n_folds,
-    trim,
-    n_jobs,
-    random_state,
-):
     check_arms(treatment, weight=sample_weight, at_least=1 if n_folds == 1 else 2)
     rng = check_random_state(random_state)
     arms = [treatment == 0, treatment == 1]
