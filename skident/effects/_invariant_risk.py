@@ -8,7 +8,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from skident.effects._module_state import learned, warn_if_unfinished
 from skident.effects._weighted_head import (
     HEAD_CONSTRAINTS,
     check_image_shape,
@@ -19,6 +18,7 @@ from skident.effects._weighted_head import (
 from skident.utils import Assumption, IdentifiabilityReport, iterate
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._kept_module import KeepsModule
+from skident.utils._module_state import learned, warn_if_unfinished
 from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
     CallbackSupportMixin,
@@ -107,8 +107,8 @@ class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEst
             If the loss was still falling at the end.
         """
         from skident.effects import _invariant_risk_net as nets
-        from skident.effects._training_net import train_module
         from skident.effects._weighted_head_net import Head
+        from skident.utils._training_net import train_module
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, learned)
@@ -219,7 +219,7 @@ class _InvariantRisk(KeepsModule, CallbackSupportMixin, ClassifierMixin, BaseEst
 
     def _logits(self, X):
         """Logits of rows, and the precision of the answer."""
-        from skident.effects._training_net import mapped
+        from skident.utils._training_net import mapped
 
         inside = np.float64 if self.module_.config["double"] else np.float32
         return mapped(self.module_, X, self.device, inside), X.dtype

@@ -6,11 +6,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils import check_array, check_random_state
 
-from skident.effects._module_state import learned, warn_if_unfinished
 from skident.effects._score_matching_fit import ScoreMatchingFit, fit_score_matching
 from skident.utils import Assumption, IdentifiabilityReport, iterate
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._kept_module import KeepsModule
+from skident.utils._module_state import learned, warn_if_unfinished
 from skident.utils._sklearn import (
     CallbackSupportMixin,
     HasMethods,

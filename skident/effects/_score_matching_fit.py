@@ -205,8 +205,8 @@ def fit_score_matching(
         If the loss is no longer finite.
     """
     from skident.effects import _score_matching_net as nets
-    from skident.effects._training_net import train_module
     from skident.utils._torch import seeded
+    from skident.utils._training_net import train_module
 
     rng = np.random.default_rng(0) if rng is None else rng
     X, y = np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)

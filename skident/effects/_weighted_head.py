@@ -11,10 +11,10 @@ from sklearn.base import (
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 
-from skident.effects._module_state import learned, warn_if_unfinished
 from skident.utils import iterate
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._kept_module import KeepsModule
+from skident.utils._module_state import learned, warn_if_unfinished
 from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
     CallbackSupportMixin,
@@ -176,7 +176,7 @@ class _Head(KeepsModule, CallbackSupportMixin, BaseEstimator):
             If the loss was still falling at the end.
         """
         from skident.effects import _weighted_head_net as nets
-        from skident.effects._training_net import train_module
+        from skident.utils._training_net import train_module
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, learned)
@@ -230,7 +230,7 @@ class _Head(KeepsModule, CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X):
         """What the network says of rows, and the precision of the answer."""
-        from skident.effects._training_net import mapped
+        from skident.utils._training_net import mapped
 
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)

@@ -24,8 +24,8 @@ from skident.effects._score_matching_net import (
     ScoreMatchingLoss,
     SelectionNet,
 )
-from skident.effects._training_net import train_module
 from skident.exceptions import IdentifiabilityWarning
+from skident.utils._training_net import train_module
 
 quiet = pytest.mark.filterwarnings(
     "ignore::skident.exceptions.IdentifiabilityWarning",
