@@ -1,3 +1,5 @@
 """Governing equations of trajectories and fields, found by solving them in the loop."""
 
-__all__ = []
+from skident.dynamics._pde_terms import PDETerm
+
+__all__ = ["PDETerm"]
