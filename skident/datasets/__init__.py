@@ -5,6 +5,7 @@ from skident.datasets._activations import extract_activations
 from skident.datasets._ambiguous_dictionary import make_ambiguous_dictionary
 from skident.datasets._batch_effects import make_batch_effect_embeddings
 from skident.datasets._big_five import load_big_five
+from skident.datasets._burgers import make_burgers
 from skident.datasets._causal_digits import make_causal_digits
 from skident.datasets._fashion_mnist import load_fashion_mnist
 from skident.datasets._health_tables import load_nhefs, load_rand_hie
@@ -12,10 +13,12 @@ from skident.datasets._images import load_image_patches
 from skident.datasets._labour_tables import load_lalonde, load_mroz87
 from skident.datasets._language_models import load_smollm2
 from skident.datasets._latent_shift import make_latent_shift
+from skident.datasets._lorenz import make_lorenz
 from skident.datasets._mnist_digits import load_mnist_digits
 from skident.datasets._multi_env_scm import make_multi_env_scm
 from skident.datasets._ppci_shortcut import make_ppci_shortcut
 from skident.datasets._published_graphs import load_published_graph
+from skident.datasets._reaction_diffusion import make_spiral_rd
 from skident.datasets._representations import (
     make_near_isometric_sources,
     make_perturbed_representations,
@@ -48,8 +51,10 @@ __all__ = [
     "load_tweets",
     "make_ambiguous_dictionary",
     "make_batch_effect_embeddings",
+    "make_burgers",
     "make_causal_digits",
     "make_latent_shift",
+    "make_lorenz",
     "make_multi_env_scm",
     "make_near_isometric_sources",
     "make_perturbed_representations",
@@ -58,5 +63,6 @@ __all__ = [
     "make_selection_bias",
     "make_selection_bias_semisynthetic",
     "make_sparse_dictionary",
+    "make_spiral_rd",
     "make_square_images",
 ]
