@@ -3,19 +3,25 @@
 from skident.solvers._geometric_median import geometric_median
 from skident.solvers._ica import ICAResult, ica, ica_gradient
 from skident.solvers._moments import Moments
+from skident.solvers._ode import ode_window_operator, solve_linear_ode
+from skident.solvers._ode_factor import LinearOdeFactor, OdeSolveInfo
 from skident.solvers._omp import batched_omp
 from skident.solvers._stein import SteinScore, stein_hessian_diagonal, stein_score
 from skident.solvers._whitening import Whitening, whitening
 
 __all__ = [
     "ICAResult",
+    "LinearOdeFactor",
     "Moments",
+    "OdeSolveInfo",
     "SteinScore",
     "Whitening",
     "batched_omp",
     "geometric_median",
     "ica",
     "ica_gradient",
+    "ode_window_operator",
+    "solve_linear_ode",
     "stein_hessian_diagonal",
     "stein_score",
     "whitening",
