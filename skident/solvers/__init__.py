@@ -6,6 +6,9 @@ from skident.solvers._moments import Moments
 from skident.solvers._ode import ode_window_operator, solve_linear_ode
 from skident.solvers._ode_factor import LinearOdeFactor, OdeSolveInfo
 from skident.solvers._omp import batched_omp
+from skident.solvers._pde import solve_linear_pde
+from skident.solvers._pde_factor import PdeFactor, PdeSolution
+from skident.solvers._pde_system import PdeSystem
 from skident.solvers._stein import SteinScore, stein_hessian_diagonal, stein_score
 from skident.solvers._whitening import Whitening, whitening
 
@@ -14,6 +17,9 @@ __all__ = [
     "LinearOdeFactor",
     "Moments",
     "OdeSolveInfo",
+    "PdeFactor",
+    "PdeSolution",
+    "PdeSystem",
     "SteinScore",
     "Whitening",
     "batched_omp",
@@ -22,6 +28,7 @@ __all__ = [
     "ica_gradient",
     "ode_window_operator",
     "solve_linear_ode",
+    "solve_linear_pde",
     "stein_hessian_diagonal",
     "stein_score",
     "whitening",
