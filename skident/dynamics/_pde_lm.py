@@ -1,0 +1,276 @@
+"""Coefficients of an equation, by least squares through its solutions on patches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from skident.dynamics._pde_solve import patch_residuals
+
+# Damping of the first step, in units of the diagonal, and its factor up and down.
+_DAMPING, _FACTOR = 1e-3, 5.0
+_MAX_REJECTIONS = 8
+# Directions of the scaled Gauss-Newton matrix below this share of the largest are not
+# moved along: their length would be rounding.
+_FLAT = 1e-13
+
+
+@dataclass(frozen=True)
+class LMFit:
+    """Coefficients that make solutions on patches fit their data.
+
+    Attributes
+    ----------
+    theta : ndarray of shape (n_terms,)
+        Of ``u_t = sum theta_j term_j``, zero outside ``support``.
+    support : ndarray of bool of shape (n_terms,)
+    loss : float
+        Mean squared residual over observed nodes of all patches, in squared units of
+        the field.
+    stderr : ndarray of shape (n_terms,)
+        Standard errors; NaN outside ``support``.
+    t_ratios : ndarray of shape (n_terms,)
+        ``theta / stderr``; NaN outside ``support``.
+    covariance : ndarray of shape (n_chosen, n_chosen)
+        Of the chosen coefficients.
+    residuals : list of ndarray
+        A patch's solution minus its data at observed nodes.
+    n_residuals : int
+        Number of residuals, in all patches.
+    n_iter : int
+        Steps taken.
+    converged : bool
+    solutions : list of ndarray, each of its patch's shape
+    solver_residual : float
+        Largest relative residual of the linear solves.
+    gram : ndarray of shape (n_chosen, n_chosen)
+        Gauss-Newton matrix at ``theta``.
+    """
+
+    theta: np.ndarray
+    support: np.ndarray
+    loss: float
+    stderr: np.ndarray
+    t_ratios: np.ndarray
+    covariance: np.ndarray
+    residuals: list
+    n_residuals: int
+    n_iter: int
+    converged: bool
+    solutions: list
+    solver_residual: float
+    gram: np.ndarray
+
+
+def fit_pde_terms(
+    patches,
+    terms,
+    support=None,
+    theta0=None,
+    *,
+    field=0,
+    max_iter=12,
+    tol=1e-6,
+    linear_solver="auto",
+    n_jobs=None,
+):
+    """Fit coefficients by Levenberg-Marquardt steps.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    terms : sequence of PDETerm
+    support : array-like of bool of shape (n_terms,) or None, default=None
+        Terms whose coefficients are free, the others are zero; ``None`` is all.
+    theta0 : array-like of shape (n_terms,) or None, default=None
+        Start; ``None`` is zero, where every patch has a solution.
+    field : int, default=0
+        Whose equation it is.
+    max_iter : int, default=12
+        Steps at most.
+    tol : float, default=1e-6
+        Stop when a step promises to lower the loss by no more than this share of it.
+    linear_solver : str, default="auto"
+    n_jobs : int or None, default=None
+        Patches at a time, through joblib.
+
+    Returns
+    -------
+    fit : LMFit
+    """
+    support = np.ones(len(terms), bool) if support is None else np.array(support, bool)
+    theta = np.zeros(len(terms)) if theta0 is None else np.array(theta0, float)
+    theta[~support] = 0.0
+    with Parallel(n_jobs=n_jobs) as pool:
+        problem = _Problem(pool, patches, terms, support, field, linear_solver)
+        return _levenberg_marquardt(problem, theta, max_iter, tol)
+
+
+@dataclass
+class _State:
+    theta: np.ndarray
+    sse: float
+    gram: np.ndarray
+    slope: np.ndarray
+    parts: list
+
+
+@dataclass(frozen=True)
+class _Problem:
+    pool: Parallel
+    patches: list
+    terms: list
+    support: np.ndarray
+    field: int
+    linear_solver: str
+
+    def at(self, theta):
+        """Sums of squares over patches, and their derivatives."""
+        parts = self.pool(
+            delayed(_on_patch)(
+                patch, self.terms, theta, self.support, self.field, self.linear_solver
+            )
+            for patch in self.patches
+        )
+        k = int(self.support.sum())
+        gram, slope, sse = np.zeros((k, k)), np.zeros(k), 0.0
+        for part in parts:  # in the order of patches, whatever the number of workers
+            gram += part["gram"]
+            slope += part["slope"]
+            sse += part["sse"]
+        return _State(theta, sse, gram, slope, parts)
+
+
+def _on_patch(patch, terms, theta, support, field, linear_solver):
+    values, seen, residuals, jacobian, worst = patch_residuals(
+        patch, terms, theta, support, field=field, linear_solver=linear_solver
+    )
+    tiles, which = _tiles(patch, seen)
+    scores = np.zeros((len(tiles), jacobian.shape[1]))
+    np.add.at(scores, which, jacobian * residuals[:, None])
+    return {
+        "values": values.reshape(patch.shape),
+        "residuals": residuals,
+        "gram": jacobian.T @ jacobian,
+        "slope": jacobian.T @ residuals,
+        "sse": float(residuals @ residuals),
+        "scores": dict(zip(tiles, scores, strict=True)),
+        "worst": worst,
+    }
+
+
+def _tiles(patch, seen):
+    """Boxes of the experiment's grid, each of a patch's size, and where nodes lie."""
+    places = np.unravel_index(seen, patch.shape)
+    ids = np.stack(
+        [
+            (place + low) // n
+            for place, low, n in zip(places, patch.start, patch.shape, strict=True)
+        ],
+        axis=1,
+    )
+    tiles, which = np.unique(ids, axis=0, return_inverse=True)
+    return [(patch.experiment, *tile) for tile in tiles.tolist()], which.ravel()
+
+
+def _levenberg_marquardt(problem, theta, max_iter, tol):
+    state = problem.at(theta)
+    damping, n_iter, converged = _DAMPING, 0, False
+    while True:
+        step = _damped(state, 0.0)
+        if -step @ state.slope <= tol * state.sse:
+            converged = True
+            break
+        if n_iter == max_iter:
+            break
+        for _ in range(_MAX_REJECTIONS):
+            theta = state.theta.copy()
+            theta[problem.support] += _damped(state, damping)
+            trial = problem.at(theta)
+            if trial.sse < state.sse:
+                break
+            damping *= _FACTOR
+        else:
+            break
+        state, n_iter = trial, n_iter + 1
+        damping /= _FACTOR
+    return _summarise(problem, state, n_iter, converged)
+
+
+def _damped(state, damping):
+    """Step of the damped normal equations, in units of the diagonal."""
+    return -_inverse(state.gram, damping) @ state.slope
+
+
+def _inverse(gram, damping=0.0):
+    """Inverse of a Gauss-Newton matrix, without directions that nothing moves."""
+    scale = np.sqrt(np.diag(gram))
+    scale = np.where(scale > 0, scale, 1.0)
+    values, vectors = np.linalg.eigh(gram / np.multiply.outer(scale, scale))
+    flat = values <= _FLAT * values[-1:].sum()
+    values = np.where(flat, 1.0, values + damping)
+    vectors = np.where(flat, 0.0, vectors) / scale[:, None]
+    return (vectors / values) @ vectors.T
+
+
+def _summarise(problem, state, n_iter, converged):
+    parts, support = state.parts, problem.support
+    n_residuals = sum(len(part["residuals"]) for part in parts)
+    k = int(support.sum())
+    inverse = _inverse(state.gram)
+    n_nodes, overlap = _overlap(problem.patches, problem.field)
+    variance = state.sse / n_residuals * n_nodes / max(n_nodes - k, 1)
+    covariance = variance * overlap * inverse
+    scores = {}
+    for part in parts:
+        for tile, score in part["scores"].items():
+            scores[tile] = scores.get(tile, 0.0) + score
+    if len(scores) > 1:
+        meat = inverse @ np.array(list(scores.values())).T
+        clustered = meat @ meat.T * (len(scores) / (len(scores) - 1))
+        # The larger of the two, term by term: tiles are few, so theirs is uncertain;
+        # it is the one that sees errors of the smooth field, which do not vary from
+        # node to node.
+        ratio = np.sqrt(np.diag(clustered) / np.maximum(np.diag(covariance), 1e-300))
+        ratio = np.maximum(ratio, 1.0)
+        covariance = covariance * np.multiply.outer(ratio, ratio)
+    stderr = np.full(len(support), np.nan)
+    stderr[support] = np.sqrt(np.diag(covariance))
+    theta = np.where(support, state.theta, 0.0)
+    return LMFit(
+        theta=theta,
+        support=support,
+        loss=state.sse / n_residuals,
+        stderr=stderr,
+        t_ratios=np.divide(
+            theta, stderr, out=np.full(len(theta), np.nan), where=stderr > 0
+        ),
+        covariance=covariance,
+        residuals=[part["residuals"] for part in parts],
+        n_residuals=n_residuals,
+        n_iter=n_iter,
+        converged=converged,
+        solutions=[part["values"] for part in parts],
+        solver_residual=max(part["worst"] for part in parts),
+        gram=state.gram,
+    )
+
+
+def _overlap(patches, field):
+    """Number of distinct observed nodes, and how much their repeats inflate variances.
+
+    A node in m patches has its noise counted m times: the variance of a sum of scores
+    is then at most sum(m^2) / sum(m) times what independent residuals would give.
+    """
+    seen = {}
+    for patch in patches:
+        place = np.stack(np.nonzero(np.isfinite(patch.data[..., field])), axis=1)
+        place += np.array(patch.start)
+        seen.setdefault(patch.experiment, []).append(place)
+    counts = np.concatenate(
+        [
+            np.unique(np.concatenate(places), axis=0, return_counts=True)[1]
+            for places in seen.values()
+        ]
+    )
+    return len(counts), float(np.square(counts).sum() / counts.sum())
