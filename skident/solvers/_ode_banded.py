@@ -1,5 +1,7 @@
 """Banded Cholesky factorisation of block-tridiagonal normal equations, on the CPU."""
 
+from functools import cached_property
+
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
@@ -36,25 +38,30 @@ class BandedFactor:
             slice(low, min(low + per_chunk, n_systems))
             for low in range(0, n_systems, per_chunk)
         ]
-        self.factors, norms, whole = [], [], []
+        self._factors, self._norms, self._raised = [], [], []
         for systems in self.chunks:
             parts = [None if a is None else a[systems] for a in (below, below2)]
             band = _pack(diagonal[systems], *parts, self.scale[systems])
-            norms.append(_norms(band, n_steps * block))
-            factor, shifted = _factor(band)
-            self.factors.append(factor)
-            whole.append(not shifted)
-        self.condition = np.concatenate(norms) * self._inverse_norms()
-        for systems, sound in zip(self.chunks, whole, strict=True):
-            if not sound:
-                self.condition[systems] = np.inf
+            self._norms.append(_norms(band, n_steps * block))
+            factor, raised = _factor(band)
+            self._factors.append(factor)
+            self._raised.append(raised)
+
+    @cached_property
+    def condition(self):
+        """Estimated from the factors when it is first asked for."""
+        condition = np.concatenate(self._norms) * self._inverse_norms()
+        for systems, raised in zip(self.chunks, self._raised, strict=True):
+            if raised:
+                condition[systems] = np.inf
+        return condition
 
     def solve(self, right):
         """Solve for right sides of shape (n_columns, n_systems, n_steps, block)."""
         right = right * self.scale
         n_columns = len(right)
         solved = np.empty_like(right)
-        for systems, factor in zip(self.chunks, self.factors, strict=True):
+        for systems, factor in zip(self.chunks, self._factors, strict=True):
             part = right[:, systems]
             columns = np.asfortranarray(part.reshape(n_columns, -1).T)
             columns = cho_solve_banded(

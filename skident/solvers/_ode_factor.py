@@ -15,8 +15,7 @@ from skident.solvers._ode_checks import (
     warn_of_condition,
     warn_of_residual,
 )
-
-_EPS = np.finfo(np.float64).eps
+from skident.solvers._ode_refine import Layout, one_axis, refined, residual_norms
 
 
 class OdeSolveInfo(NamedTuple):
@@ -114,9 +113,9 @@ class LinearOdeFactor:
         self.batch = np.broadcast_shapes(coefficients.shape[:-4], steps.shape[:-1])
         self._rows = OdeRows(
             np,
-            _flat_batch(coefficients, self.batch, 4),
-            _flat_batch(steps, self.batch, 1),
-            _flat_batch(steps.mean(axis=-1, keepdims=True), self.batch, 1)[..., 0],
+            one_axis(np, coefficients, self.batch, 4),
+            one_axis(np, steps, self.batch, 1),
+            one_axis(np, steps.mean(axis=-1, keepdims=True), self.batch, 1)[..., 0],
             n_steps=self.n_steps,
             n_init_steps=n_init_steps,
             n_init_orders=n_init_orders,
@@ -171,10 +170,10 @@ class LinearOdeFactor:
                 f"rhs must be of shape (..., {self.n_steps} or 1, {n_equations}), got "
                 f"{rhs.shape}."
             )
-        layout = _Layout(self.batch, rhs.shape[:-2], init.shape[:-3])
+        layout = Layout(np, self.batch, rhs.shape[:-2], init.shape[:-3])
         rhs = np.broadcast_to(rhs, (*rhs.shape[:-2], self.n_steps, n_equations))
         rhs, init = layout.fold(rhs, 2), layout.fold(init, 3)
-        z, relative = self._refined(rhs, init)
+        z, relative = refined(np, rows, self._factor, rhs, init)
         y = layout.unfold(z / rows.powers[..., None, None, :], 3)
         figures = None
         if return_info:
@@ -188,92 +187,6 @@ class LinearOdeFactor:
             return y
         values = (condition, *figures, relative)
         return y, OdeSolveInfo(*(_scalar(value) for value in values))
-
-    def _refined(self, rhs, init):
-        """Scaled unknowns, after refinement, and the relative residual."""
-        rows, factor = self._rows, self._factor
-        block = rows.n_states * rows.n_orders
-        shape = (*rhs.shape[:2], self.n_steps, block)
-
-        def norm(right):
-            scaled = right * factor.scale
-            return np.sqrt(np.einsum("kstb,kstb->ks", scaled, scaled))
-
-        zero = np.zeros((*shape[:3], rows.n_states, rows.n_orders))
-        # The gradient at zero is the right side of the normal equations.
-        right = -self._gradient(zero, rhs, init).reshape(shape)
-        size = norm(right)
-        size[size == 0] = 1.0
-        z = factor.solve(right).reshape(zero.shape)
-        right = -self._gradient(z, rhs, init).reshape(shape)
-        relative = norm(right) / size
-        # Residuals come from the rows, not from the normal equations: a first step
-        # undoes most of the squaring of the condition number, even where the residual
-        # is at rounding already.
-        for _ in range(3):
-            moved = z + factor.solve(right).reshape(zero.shape)
-            right = -self._gradient(moved, rhs, init).reshape(shape)
-            now = norm(right) / size
-            taken = now <= 2 * relative
-            z = np.where(taken[..., None, None, None], moved, z)
-            falls = now < 0.5 * relative
-            relative = np.where(taken, now, relative)
-            if not (falls & (now > _EPS)).any():
-                break
-        return z, relative
-
-    def _gradient(self, z, rhs, init):
-        equations, start, *smooth = self._rows.apply(z)
-        return self._rows.adjoint((equations - rhs, start - init, *smooth))
-
-
-def residual_norms(xp, rows, rhs, init):
-    """Norms of the rows of equations, of smoothness and of initial values."""
-    equations, start, *smooth = rows
-    smooth = sum((row * row).sum(axis=(-1, -2, -3)) for row in smooth[:2]) + sum(
-        (row * row).sum(axis=(-1, -2)) for row in smooth[2:]
-    )
-    equations, start = equations - rhs, start - init
-    return (
-        xp.sqrt((equations * equations).sum(axis=(-1, -2))),
-        xp.sqrt(smooth),
-        xp.sqrt((start * start).sum(axis=(-1, -2, -3))),
-    )
-
-
-class _Layout:
-    """Order of a batch in which the axes that the factor varies over come last."""
-
-    def __init__(self, factor, *others):
-        self.total = np.broadcast_shapes(factor, *others)
-        own = (1,) * (len(self.total) - len(factor)) + tuple(factor)
-        varied = [axis for axis, size in enumerate(own) if size != 1]
-        shared = [axis for axis, size in enumerate(own) if size == 1]
-        self.order = shared + varied
-        self.n_columns = math.prod(self.total[axis] for axis in shared)
-        self.n_systems = math.prod(factor)
-
-    def fold(self, array, n_core):
-        """To (n_columns, n_systems, ...), whose last ``n_core`` axes stay."""
-        core = array.shape[array.ndim - n_core :]
-        wide = np.broadcast_to(array, (*self.total, *core))
-        axes = [*self.order, *range(len(self.total), wide.ndim)]
-        return wide.transpose(axes).reshape(self.n_columns, self.n_systems, *core)
-
-    def unfold(self, array, n_core):
-        """From that to the batch's shape."""
-        core = array.shape[array.ndim - n_core :]
-        parts = [self.total[axis] for axis in self.order]
-        axes = [*np.argsort(self.order), *range(len(parts), len(parts) + n_core)]
-        return array.reshape((*parts, *core)).transpose([int(a) for a in axes])
-
-
-def _flat_batch(array, batch, n_core):
-    """Leading axes broadcast to a batch and made one."""
-    core = array.shape[array.ndim - n_core :]
-    if math.prod(array.shape[: array.ndim - n_core]) == 1:
-        return array.reshape(1, *core)
-    return np.broadcast_to(array, (*batch, *core)).reshape(-1, *core)
 
 
 def _systems(array, n_systems):

@@ -1,0 +1,122 @@
+"""What solving with a factor of normal equations shares, for arrays and tensors."""
+
+import math
+
+import numpy as np
+
+_EPS = np.finfo(np.float64).eps
+
+
+def refined(xp, rows, factor, rhs, init):
+    """Unknowns of least squares, their residuals taken from the rows.
+
+    Parameters
+    ----------
+    xp : module
+        numpy or torch.
+    rows : OdeRows
+    factor : BandedFactor or ReducedFactor
+    rhs : array of shape (n_columns, n_systems, n_steps, n_equations)
+    init : array of shape (n_columns, n_systems, n_init_steps, n_states, n_init_orders)
+
+    Returns
+    -------
+    z : array of shape (n_columns, n_systems, n_steps, n_states, n_orders)
+    relative : array of shape (n_columns, n_systems)
+        Norm of the residual of the normal equations over that of their right side,
+        both scaled to a diagonal of ones.
+    """
+    shape = (*rhs.shape[:3], rows.n_states, rows.n_orders)
+
+    def right_side(z):
+        """Of the normal equations, once the rows of z are taken off the data."""
+        equations, start, *smooth = rows.apply(z)
+        return rows.adjoint((rhs - equations, init - start, *(-row for row in smooth)))
+
+    def norm(right):
+        scaled = right.reshape(*shape[:3], -1) * factor.scale
+        return xp.sqrt((scaled * scaled).sum(axis=(-1, -2)))
+
+    def solve(right):
+        return factor.solve(right.reshape(*shape[:3], -1)).reshape(shape)
+
+    like = {} if xp is np else {"dtype": rhs.dtype, "device": rhs.device}
+    right = right_side(xp.zeros(shape, **like))
+    size = norm(right)
+    size = xp.where(size == 0, xp.ones_like(size), size)
+    z = solve(right)
+    right = right_side(z)
+    relative = norm(right) / size
+    # A first step with residuals from the rows undoes most of the squaring of the
+    # condition number, even where the residual is at rounding already.
+    for _ in range(3):
+        moved = z + solve(right)
+        right = right_side(moved)
+        now = norm(right) / size
+        taken = now <= 2 * relative
+        falls = now < 0.5 * relative
+        z = xp.where(taken[..., None, None, None], moved, z)
+        relative = xp.where(taken, now, relative)
+        if not (falls & (now > _EPS)).any():
+            break
+    return z, relative
+
+
+def residual_norms(xp, rows, rhs, init):
+    """Norms of the rows of equations, of smoothness and of initial values."""
+    equations, start, *smooth = rows
+    equations, start = equations - rhs, start - init
+    forward, backward, *central = smooth
+    total = (forward * forward + backward * backward).sum(axis=(-1, -2, -3))
+    for row in central:
+        total = total + (row * row).sum(axis=(-1, -2))
+    return (
+        xp.sqrt((equations * equations).sum(axis=(-1, -2))),
+        xp.sqrt(total),
+        xp.sqrt((start * start).sum(axis=(-1, -2, -3))),
+    )
+
+
+class Layout:
+    """Order of a batch in which the axes that the factor varies over come last.
+
+    Parameters
+    ----------
+    xp : module
+        numpy or torch.
+    factor : tuple of int
+        Shape of the batch of the factor.
+    *others : tuple of int
+        Shapes of the batches that broadcast with it.
+    """
+
+    def __init__(self, xp, factor, *others):
+        self.xp = xp
+        self.total = np.broadcast_shapes(factor, *others)
+        own = (1,) * (len(self.total) - len(factor)) + tuple(factor)
+        varied = [axis for axis, size in enumerate(own) if size != 1]
+        shared = [axis for axis, size in enumerate(own) if size == 1]
+        self.order = shared + varied
+        self.n_columns = math.prod(self.total[axis] for axis in shared)
+        self.n_systems = math.prod(factor)
+
+    def fold(self, array, n_core):
+        """To (n_columns, n_systems, ...), whose last ``n_core`` axes stay."""
+        core = tuple(array.shape[array.ndim - n_core :])
+        wide = self.xp.broadcast_to(array, (*self.total, *core))
+        wide = self.xp.moveaxis(wide, tuple(self.order), tuple(range(len(self.order))))
+        return wide.reshape((self.n_columns, self.n_systems, *core))
+
+    def unfold(self, array, n_core):
+        """From that to the batch's shape."""
+        core = tuple(array.shape[array.ndim - n_core :])
+        array = array.reshape((*(self.total[axis] for axis in self.order), *core))
+        return self.xp.moveaxis(array, tuple(range(len(self.order))), tuple(self.order))
+
+
+def one_axis(xp, array, batch, n_core):
+    """Leading axes broadcast to a batch, and made a single one."""
+    core = tuple(array.shape[array.ndim - n_core :])
+    if math.prod(array.shape[: array.ndim - n_core]) == 1:
+        return array.reshape((1, *core))
+    return xp.broadcast_to(array, (*batch, *core)).reshape((-1, *core))
