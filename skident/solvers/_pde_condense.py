@@ -70,8 +70,13 @@ class Condensation:
         # Derivatives that the structure alone would give a field, variable by variable.
         self.derivatives = sparse.vstack(maps, format="csr")
         self.star = self._stars()
-        # Where entries of S stand in a band, once that was asked for.
-        self.band = None
+        # Where entries of S stand in a band, and in blocks on a device, once that was
+        # asked for.
+        self.band, self.layouts = None, {}
+
+    def __getstate__(self):
+        # Tensors stay on their device, and are made again where they are missing.
+        return {**self.__dict__, "layouts": {}}
 
     def condense(self, coefficients):
         """Add an equation.

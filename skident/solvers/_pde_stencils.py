@@ -41,8 +41,8 @@ class AxisStencil:
         k = min(WIDTH, n)
         first = np.clip(np.arange(n) - k // 2, 0, n - k)
         self.columns = first[:, None] + np.arange(k)
-        self.offsets = self.nodes[self.columns] - self.nodes[:, None]
-        self.weights = derivative_weights(self.offsets)
+        offsets = self.nodes[self.columns] - self.nodes[:, None]
+        self.weights = derivative_weights(offsets)
 
     def neighbours(self):
         """Both directions of every adjacent pair.
@@ -54,51 +54,6 @@ class AxisStencil:
         """
         left = np.arange(self.n - 1)
         return np.r_[left, left + 1], np.r_[left + 1, left]
-
-    def gradient(self, of_weights, of_step, of_nodes):
-        """Derivative by the coordinates of a function of this stencil.
-
-        Parameters
-        ----------
-        of_weights : ndarray of shape (n, 2, k)
-            Derivatives by ``weights``.
-        of_step : ndarray of shape (n,)
-            Derivatives by ``step``.
-        of_nodes : ndarray of shape (n,)
-            Derivatives by ``nodes``, other than through weights and steps.
-
-        Returns
-        -------
-        gradient : ndarray of shape (n,)
-            By the coordinates, whose units it is one over.
-        """
-        # With V w = e, V the moments of the offsets, dw = -V^-1 dV w.
-        power = np.arange(1, self.offsets.shape[1])
-        slope = np.zeros((self.n, len(power) + 1, len(power) + 1))
-        scale = np.array([math.factorial(p - 1) for p in power], dtype=np.float64)
-        slope[:, 1:] = self.offsets[:, None, :] ** (power - 1)[:, None] / scale[:, None]
-        moments = _moments(self.offsets)
-        adjoint = np.linalg.solve(
-            moments.transpose(0, 2, 1), of_weights.transpose(0, 2, 1)
-        )
-        of_offsets = -np.einsum("njp,njk,npk->nk", adjoint, slope, self.weights)
-        total = of_nodes.copy()
-        np.add.at(total, self.columns, of_offsets)
-        total -= of_offsets.sum(axis=1)
-        of_gaps = np.zeros(self.n - 1)
-        of_gaps += 0.5 * (of_step[1:] + of_step[:-1])
-        of_gaps[0] += 0.5 * of_step[0]
-        of_gaps[-1] += 0.5 * of_step[-1]
-        total[1:] += of_gaps
-        total[:-1] -= of_gaps
-        # nodes = (x - x[0]) / mean step: moving all changes nothing, and the mean
-        # step is a function of the two ends.
-        gradient = total / self.mean_step
-        gradient[0] -= gradient.sum()
-        stretch = total @ self.nodes / self.mean_step / (self.n - 1)
-        gradient[-1] -= stretch
-        gradient[0] += stretch
-        return gradient
 
 
 def derivative_weights(offsets):
@@ -116,14 +71,11 @@ def derivative_weights(offsets):
         is zero.
     """
     k = offsets.shape[1]
+    power = np.arange(k)
+    scale = np.array([math.factorial(p) for p in power], dtype=np.float64)
+    moments = offsets[:, None, :] ** power[:, None] / scale[:, None]
     target = np.zeros((len(offsets), k, 2))
     target[:, 1, 0] = 1.0
     if k > 2:
         target[:, 2, 1] = 1.0
-    return np.linalg.solve(_moments(offsets), target).transpose(0, 2, 1)
-
-
-def _moments(offsets):
-    power = np.arange(offsets.shape[1])
-    scale = np.array([math.factorial(p) for p in power], dtype=np.float64)
-    return offsets[:, None, :] ** power[:, None] / scale[:, None]
+    return np.linalg.solve(moments, target).transpose(0, 2, 1)
