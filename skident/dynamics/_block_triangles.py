@@ -1,0 +1,227 @@
+"""Least squares over windows, kept as one small triangle for each block of rows.
+
+Rows of neighbouring windows share their noise. What a regression needs of them, and
+what its errors need, stays in triangles of blocks of consecutive windows: any set of
+terms is then fitted, and its standard errors found, without the rows.
+"""
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from skident.utils._memory import check_memory
+
+# Blocks a table is cut into, at most: enough to see correlations along time.
+_MAX_BLOCKS = 400
+# Windows span as many of their own lengths as their noise is taken to reach.
+_REACH = 2
+_BUDGET = 2**26
+
+
+class BlockLayout:
+    """Blocks of consecutive rows that windows start in.
+
+    Parameters
+    ----------
+    series : Series
+    window : int
+    n_columns : int
+        Columns of the triangle of each block.
+
+    Attributes
+    ----------
+    lag : int
+        Blocks over which noise is taken to reach.
+    n_blocks : int
+    n_independent : float
+        Windows that share no row.
+    """
+
+    def __init__(self, series, window, n_columns):
+        n_rows = int(series.starts[-1])
+        most = max(8, min(_MAX_BLOCKS, _BUDGET // n_columns**2))
+        self.size = max(1, window // 4, -(-n_rows // most))
+        self.lag = -(-_REACH * window // self.size)
+        lengths = series.lengths
+        counts = -(-lengths // self.size)
+        self._begins = series.starts[:-1]
+        # Zeros between trajectories keep their noises apart.
+        self._offsets = np.concatenate([[0], np.cumsum(counts + self.lag)])
+        self.n_blocks = int(self._offsets[-1])
+        self.n_independent = float(np.maximum(1.0, lengths / window).sum())
+
+    def of_rows(self, rows):
+        """Block of each row, shape of ``rows``."""
+        trajectory = np.searchsorted(self._begins, rows, side="right") - 1
+        within = (rows - self._begins[trajectory]) // self.size
+        return self._offsets[trajectory] + within
+
+
+class BlockTriangles:
+    """Collects rows of a regression by blocks, and fits from them.
+
+    Parameters
+    ----------
+    layout : BlockLayout
+    n_columns : int
+        Candidate columns.
+    n_targets : int
+        Targets, which stand behind them.
+    """
+
+    def __init__(self, layout, n_columns, n_targets):
+        self.layout, self.n_columns, self.n_targets = layout, n_columns, n_targets
+        self._blocks = {}
+        self._n_rows = 0
+        self._triangle = None
+
+    def add(self, blocks, rows):
+        """Add rows of windows.
+
+        Parameters
+        ----------
+        blocks : ndarray of int of shape (n_windows,)
+        rows : ndarray of shape (n_windows, n_rows, n_columns + n_targets)
+        """
+        width = rows.shape[-1]
+        for block in np.unique(blocks):
+            own = rows[blocks == block].reshape(-1, width)
+            self._n_rows += len(own)
+            if block in self._blocks:
+                own = np.concatenate([self._blocks[block], own])
+            # A triangle of fewer rows than columns would be no shorter.
+            if len(own) > width:
+                own = np.linalg.qr(own, mode="r")
+            self._blocks[block] = own
+        self._triangle = None
+
+    @property
+    def triangle(self):
+        """Triangle (k, n_columns + n_targets) of all rows."""
+        if self._triangle is None:
+            self._triangle = np.linalg.qr(
+                np.concatenate(list(self._blocks.values())), mode="r"
+            )
+        return self._triangle
+
+    @property
+    def norms(self):
+        """Lengths (n_columns,) of the columns; one for a column of zeros."""
+        norms = np.linalg.norm(self.triangle[:, : self.n_columns], axis=0)
+        return np.where(norms > 0, norms, 1.0)
+
+    def singular(self):
+        """Singular values of the design, its columns scaled to length one.
+
+        Returns
+        -------
+        values : ndarray of shape (n_columns,)
+            Falling.
+        weakest : ndarray of shape (n_columns,)
+            Combination of the scaled columns that is closest to zero.
+        """
+        scaled = self.triangle[:, : self.n_columns] / self.norms
+        values, right = np.linalg.svd(scaled)[1:]
+        # Fewer rows than columns leave combinations that are zero.
+        values = np.pad(values, (0, self.n_columns - len(values)))
+        return values, right[-1]
+
+    def solve(self, columns, target=0):
+        """Least squares on some columns.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+        target : int
+
+        Returns
+        -------
+        coef : ndarray of shape (len(columns),)
+            The shortest one, in units of the columns' lengths, if they are dependent.
+        loss : float
+            Sum of squares that is left.
+        """
+        right = self.triangle[:, self.n_columns + target]
+        if len(columns) == 0:
+            return np.zeros(0), float(right @ right)
+        norms = self.norms[columns]
+        left = self.triangle[:, columns] / norms
+        coef = np.linalg.lstsq(left, right, rcond=1e-12)[0]
+        rest = right - left @ coef
+        return coef / norms, float(rest @ rest)
+
+    def errors(self, columns, coef, target=0):
+        """Standard errors of coefficients, whose noise runs along time.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+        coef : ndarray of shape (len(columns),)
+        target : int
+
+        Returns
+        -------
+        stderr : ndarray of shape (len(columns),)
+            Infinite where columns are dependent.
+        """
+        k = len(columns)
+        if k == 0:
+            return np.zeros(0)
+        norms = self.norms[columns]
+        bread = np.linalg.qr(self.triangle[:, columns] / norms, mode="r")
+        scale = np.abs(np.diag(bread))
+        if len(bread) < k or scale.min() <= 1e-12 * scale.max():
+            return np.full(k, np.inf)
+        scores = np.zeros((self.layout.n_blocks, k))
+        for block, rows in self._blocks.items():
+            left = rows[:, columns] / norms
+            rest = rows[:, self.n_columns + target] - left @ (coef * norms)
+            scores[block] = left.T @ rest
+        # Bartlett's weights: sums over all stretches of lag + 1 blocks.
+        lag = self.layout.lag
+        total = np.cumsum(np.concatenate([np.zeros((lag + 1, k)), scores]), axis=0)
+        total = np.concatenate([total, np.repeat(total[-1:], lag, axis=0)])
+        stretches = total[lag + 1 :] - total[: -lag - 1]
+        spread = solve_triangular(bread, stretches.T, trans="T")
+        spread = solve_triangular(bread, spread)
+        variance = np.square(spread).sum(axis=1) / (lag + 1)
+        # Fitted coefficients take their share of what independent windows know.
+        n = self.layout.n_independent
+        correction = n / max(n - k, 1.0) if n > 1 else np.inf
+        return np.sqrt(variance * correction) / norms
+
+
+def collect(solved, states, inputs, data, library, layout):
+    """Triangles of the regression of solved windows on solved terms.
+
+    Parameters
+    ----------
+    solved : list of SolvedGroup
+    states : ndarray of shape (n_rows, n_states)
+        Smoothed states, that windows start from.
+    inputs : ndarray of shape (n_rows, n_inputs)
+        Smoothed states and controls, that terms are functions of.
+    data : ndarray of shape (n_rows, n_states)
+        What solutions are compared with.
+    library : Library
+    layout : BlockLayout
+
+    Returns
+    -------
+    triangles : BlockTriangles
+        Terms as columns, states as targets.
+    """
+    p, d = len(library), data.shape[1]
+    triangles = BlockTriangles(layout, p, d)
+    longest = max(group.length for group in solved)
+    check_memory(8 * (p + d) * max(3 * longest, p + d), "the design of a window")
+    for group in solved:
+        for part in group.chunks(2 * group.length * (p + d)):
+            rows = part.group.rows
+            low, high = rows.min(), rows.max() + 1
+            terms = library.evaluate(inputs[low:high])
+            design = part.integrate(terms[rows - low])
+            target = data[rows] - part.carry(states[rows])
+            triangles.add(
+                layout.of_rows(rows[:, 0]), np.concatenate([design, target], axis=-1)
+            )
+    return triangles

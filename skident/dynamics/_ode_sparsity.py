@@ -1,0 +1,169 @@
+"""Which terms an equation keeps: small coefficients dropped, or small t-ratios."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# A removal that costs as many times the dearest one before it took a term that the
+# others cannot stand in for.
+_JUMP = 5.0
+# Losses below this share of the target's sum of squares are rounding.
+_ROUNDING = 1e-20
+
+
+@dataclass(frozen=True)
+class EquationPath:
+    """Supports of one equation from rich to poor.
+
+    Parameters
+    ----------
+    support : ndarray of bool of shape (n_steps, n_terms)
+        Terms in the equation at each step.
+    coef : ndarray of shape (n_steps, n_terms)
+        Their coefficients; 0 for a term that is not in it.
+    loss : ndarray of shape (n_steps,)
+        Sum of squares that solved windows leave of this equation's state.
+    t_ratios : ndarray of shape (n_steps, n_terms)
+        Coefficients over their standard errors; NaN for a term that is not in it.
+    chosen : int
+        Step whose support was kept.
+    """
+
+    support: np.ndarray
+    coef: np.ndarray
+    loss: np.ndarray
+    t_ratios: np.ndarray
+    chosen: int
+
+
+class Regression:
+    """The regression of one equation, beside columns that belong to others.
+
+    Parameters
+    ----------
+    triangles : BlockTriangles
+    columns : ndarray of int of shape (n_terms,)
+        Column of each term; -1 for a term that is not among them.
+    target : int
+    others : ndarray of int, default=()
+        Columns of other equations, which are fitted along.
+    """
+
+    def __init__(self, triangles, columns, target, others=()):
+        self.triangles, self.columns, self.target = triangles, columns, target
+        self.others = np.asarray(others, int)
+
+    def fit(self, support, errors=True):
+        """Coefficients, standard errors (or None) and loss on a support."""
+        terms = np.flatnonzero(support)
+        columns = np.concatenate([self.columns[terms], self.others])
+        found, loss = self.triangles.solve(columns, self.target)
+        coef = np.zeros(len(support))
+        coef[terms] = found[: len(terms)]
+        if not errors:
+            return coef, None, loss
+        stderr = np.full(len(support), np.nan)
+        found = self.triangles.errors(columns, found, self.target)
+        stderr[terms] = found[: len(terms)]
+        return coef, stderr, loss
+
+    @property
+    def total(self):
+        """Sum of squares of the target."""
+        target = self.triangles.triangle[:, self.triangles.n_columns + self.target]
+        return float(target @ target)
+
+
+def drop_small(regression, support, sizes, threshold, threshold_rel, n_cycles):
+    """Refit, and drop coefficients below a threshold, until none is.
+
+    Parameters
+    ----------
+    regression : Regression
+    support : ndarray of bool of shape (n_terms,)
+        Terms to start from.
+    sizes : ndarray of shape (n_terms,)
+        Size of a term with coefficient one, in units of the equation's rate.
+    threshold : float or None
+        On coefficients.
+    threshold_rel : float or None
+        On coefficients times ``sizes``.
+    n_cycles : int
+
+    Returns
+    -------
+    path : EquationPath
+    n_cycles : int
+        Cycles run.
+    """
+    steps, support = [], support.copy()
+    for cycle in range(n_cycles):
+        coef, stderr, loss = regression.fit(support)
+        steps.append((support, coef, loss, t_ratios(coef, stderr)))
+        kept = support & keep_large(coef, sizes, threshold, threshold_rel)
+        if (kept == support).all():
+            return _path(steps, cycle), cycle + 1
+        support = kept
+    coef, stderr, loss = regression.fit(support)
+    steps.append((support, coef, loss, t_ratios(coef, stderr)))
+    return _path(steps, n_cycles), n_cycles
+
+
+def keep_large(coef, sizes, threshold, threshold_rel):
+    """Which coefficients are above the thresholds, same shape as ``coef``."""
+    kept = np.ones(coef.shape, bool)
+    if threshold is not None:
+        kept &= np.abs(coef) > threshold
+    if threshold_rel is not None:
+        kept &= np.abs(coef) * sizes > threshold_rel
+    return kept
+
+
+def eliminate(regression, support, t_min):
+    """Remove the term of the smallest t-ratio, again and again, and choose a step.
+
+    Parameters
+    ----------
+    regression : Regression
+    support : ndarray of bool of shape (n_terms,)
+    t_min : float
+        Terms of smaller t-ratios never stop the removals.
+
+    Returns
+    -------
+    path : EquationPath
+        Down to no term. The step kept is that before the first removal of a term with a
+        t-ratio above ``t_min`` that raises the loss five times as much as any before.
+    """
+    support = support.copy()
+    floor = _ROUNDING * regression.total
+    steps, chosen, dearest, before = [], None, floor, None
+    while True:
+        coef, stderr, loss = regression.fit(support)
+        t = t_ratios(coef, stderr)
+        if before is not None:
+            rise = loss - before[0]
+            if chosen is None and before[1] > t_min and rise > _JUMP * dearest:
+                chosen = len(steps) - 1
+            dearest = max(dearest, rise)
+        steps.append((support, coef, loss, t))
+        if not support.any():
+            break
+        weakest = np.nanargmin(np.abs(t))
+        before = loss, abs(t[weakest])
+        support = support.copy()
+        support[weakest] = False
+    return _path(steps, len(steps) - 1 if chosen is None else chosen)
+
+
+def t_ratios(coef, stderr):
+    """Coefficients over standard errors; NaN where there is none, 0 over infinity."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = coef / stderr
+    # No error at all: an equation that holds exactly.
+    return np.where((stderr == 0) & (coef == 0), 0.0, ratios)
+
+
+def _path(steps, chosen):
+    support, coef, loss, t = (np.array(part) for part in zip(*steps, strict=True))
+    return EquationPath(support, coef, loss, t, chosen)
