@@ -7,9 +7,13 @@ from joblib import Parallel, delayed
 
 from skident.dynamics._pde_solve import patch_residuals
 
-# Damping of the first step, in units of the diagonal, and its factor up and down.
-_DAMPING, _FACTOR = 1e-3, 5.0
+# Damping of the first step from zero and from a start, in units of the diagonal, and
+# its factor up and down.
+_DAMPING, _WARM, _FACTOR = 1e-3, 1e-6, 5.0
 _MAX_REJECTIONS = 8
+# Losses of clean data differ by rounding and discretisation: differences below this
+# share of the data's variance mean nothing.
+CLEAN = 1e-6
 # Directions of the scaled Gauss-Newton matrix below this share of the largest are not
 # moved along: their length would be rounding.
 _FLAT = 1e-13
@@ -89,7 +93,8 @@ def fit_pde_terms(
     max_iter : int, default=12
         Steps at most.
     tol : float, default=1e-6
-        Stop when a step promises to lower the loss by no more than this share of it.
+        Stop when a step promises to lower the loss by no more than this share of the
+        loss and a millionth of the data's variance.
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
         Patches at a time, through joblib.
@@ -103,7 +108,8 @@ def fit_pde_terms(
     theta[~support] = 0.0
     with Parallel(n_jobs=n_jobs) as pool:
         problem = _Problem(pool, patches, terms, support, field, linear_solver)
-        return _levenberg_marquardt(problem, theta, max_iter, tol)
+        damping = _DAMPING if theta0 is None else _WARM
+        return _levenberg_marquardt(problem, theta, damping, max_iter, tol)
 
 
 @dataclass
@@ -145,9 +151,8 @@ def _on_patch(patch, terms, theta, support, field, linear_solver):
     values, seen, residuals, jacobian, worst = patch_residuals(
         patch, terms, theta, support, field=field, linear_solver=linear_solver
     )
-    tiles, which = _tiles(patch, seen)
-    scores = np.zeros((len(tiles), jacobian.shape[1]))
-    np.add.at(scores, which, jacobian * residuals[:, None])
+    tiles, members = _tiles(patch, seen)
+    scores = members @ (jacobian * residuals[:, None])
     return {
         "values": values.reshape(patch.shape),
         "residuals": residuals,
@@ -160,25 +165,32 @@ def _on_patch(patch, terms, theta, support, field, linear_solver):
 
 
 def _tiles(patch, seen):
-    """Boxes of the experiment's grid, each of a patch's size, and where nodes lie."""
+    """Boxes of the experiment's grid, of a patch's size, and which nodes they hold.
+
+    Returns
+    -------
+    tiles : list of tuple
+    members : ndarray of shape (n_tiles, n_seen)
+        One where the tile holds the node, else zero.
+    """
     places = np.unravel_index(seen, patch.shape)
-    ids = np.stack(
-        [
-            (place + low) // n
-            for place, low, n in zip(places, patch.start, patch.shape, strict=True)
-        ],
-        axis=1,
-    )
-    tiles, which = np.unique(ids, axis=0, return_inverse=True)
-    return [(patch.experiment, *tile) for tile in tiles.tolist()], which.ravel()
+    label, tiles = np.zeros(len(seen), dtype=int), [(patch.experiment,)]
+    for place, low, n in zip(places, patch.start, patch.shape, strict=True):
+        first = low // n
+        label = 2 * label + ((place + low) // n - first)
+        tiles = [(*tile, first + step) for tile in tiles for step in (0, 1)]
+    members = (label == np.arange(len(tiles))[:, None]).astype(float)
+    return tiles, members
 
 
-def _levenberg_marquardt(problem, theta, max_iter, tol):
+def _levenberg_marquardt(problem, theta, damping, max_iter, tol):
     state = problem.at(theta)
-    damping, n_iter, converged = _DAMPING, 0, False
+    n_iter, converged = 0, False
+    data = field_data(problem.patches, problem.field)
+    floor = CLEAN * float(data.var()) * len(data)
     while True:
         step = _damped(state, 0.0)
-        if -step @ state.slope <= tol * state.sse:
+        if -step @ state.slope <= tol * (state.sse + floor):
             converged = True
             break
         if n_iter == max_iter:
@@ -199,10 +211,16 @@ def _levenberg_marquardt(problem, theta, max_iter, tol):
 
 def _damped(state, damping):
     """Step of the damped normal equations, in units of the diagonal."""
-    return -_inverse(state.gram, damping) @ state.slope
+    return -gram_inverse(state.gram, damping) @ state.slope
 
 
-def _inverse(gram, damping=0.0):
+def field_data(patches, field):
+    """Observed entries of one field, those in several patches repeated."""
+    data = np.concatenate([patch.data[..., field].ravel() for patch in patches])
+    return data[np.isfinite(data)]
+
+
+def gram_inverse(gram, damping=0.0):
     """Inverse of a Gauss-Newton matrix, without directions that nothing moves."""
     scale = np.sqrt(np.diag(gram))
     scale = np.where(scale > 0, scale, 1.0)
@@ -217,7 +235,7 @@ def _summarise(problem, state, n_iter, converged):
     parts, support = state.parts, problem.support
     n_residuals = sum(len(part["residuals"]) for part in parts)
     k = int(support.sum())
-    inverse = _inverse(state.gram)
+    inverse = gram_inverse(state.gram)
     n_nodes, overlap = _overlap(problem.patches, problem.field)
     variance = state.sse / n_residuals * n_nodes / max(n_nodes - k, 1)
     covariance = variance * overlap * inverse
@@ -225,6 +243,7 @@ def _summarise(problem, state, n_iter, converged):
     for part in parts:
         for tile, score in part["scores"].items():
             scores[tile] = scores.get(tile, 0.0) + score
+    scores = {tile: score for tile, score in scores.items() if score.any()}
     if len(scores) > 1:
         meat = inverse @ np.array(list(scores.values())).T
         clustered = meat @ meat.T * (len(scores) / (len(scores) - 1))

@@ -1,0 +1,236 @@
+"""Terms removed one after the other, until the data miss one."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skident.dynamics._pde_lm import (
+    CLEAN,
+    LMFit,
+    field_data,
+    fit_pde_terms,
+    gram_inverse,
+)
+
+# Removing a term of the equation costs this many times what any removal before did.
+_JUMP = 5.0
+# Losses that should be ordered differ by the tolerance of the fits at most this many
+# times it.
+_SLACK = 10.0
+# So many patches, spread evenly, bring the first fit near its end; and this tolerance
+# is enough where a fit is only to be found near.
+_FEW, _ROUGH = 12, 1e-2
+
+
+@dataclass(frozen=True)
+class EliminationStep:
+    """One model of a path.
+
+    Attributes
+    ----------
+    fit : LMFit
+        Without its fields on patches, except for the chosen model.
+    removed : int or None
+        Term whose removal led here; None for the first model.
+    increment : float
+        What that removal added to the loss.
+    bound : float
+        The increment from which on it stops the path.
+    """
+
+    fit: LMFit
+    removed: int | None
+    increment: float
+    bound: float
+
+    @property
+    def support(self):
+        """Mask of the terms that are left, of shape (n_terms,)."""
+        return self.fit.support
+
+    @property
+    def theta(self):
+        """Coefficients, of shape (n_terms,)."""
+        return self.fit.theta
+
+    @property
+    def loss(self):
+        """Mean squared residual."""
+        return self.fit.loss
+
+    @property
+    def t_ratios(self):
+        """Coefficients over their standard errors, of shape (n_terms,)."""
+        return self.fit.t_ratios
+
+
+@dataclass(frozen=True)
+class EliminationPath:
+    """Models of falling size, and the one that was chosen.
+
+    Attributes
+    ----------
+    steps : list of EliminationStep
+        From the full model down: to the first model that was refused, or to none.
+    chosen : int
+        Number of the step before the first removal that the data refuse.
+    """
+
+    steps: list
+    chosen: int
+
+    @property
+    def fit(self):
+        """The chosen model's LMFit."""
+        return self.steps[self.chosen].fit
+
+    @property
+    def margin(self):
+        """How clear the choice is: the refused increment over its bound, above 1.
+
+        Infinite where nothing was refused because nothing was left.
+        """
+        if self.chosen + 1 == len(self.steps):
+            return np.inf
+        refused = self.steps[self.chosen + 1]
+        return refused.increment / refused.bound
+
+
+def eliminate(
+    patches,
+    terms,
+    *,
+    field=0,
+    support=None,
+    theta0=None,
+    tol=0.004,
+    max_iter=12,
+    fit_tol=1e-6,
+    full_path=False,
+    linear_solver="auto",
+    n_jobs=None,
+):
+    """Fit all terms, then remove the one that is missed least, again and again.
+
+    Parameters
+    ----------
+    patches : sequence of Patch
+    terms : sequence of PDETerm
+    field : int, default=0
+        Whose equation it is.
+    support : array-like of bool of shape (n_terms,) or None, default=None
+        Terms of the first model; ``None`` is all.
+    theta0 : array-like of shape (n_terms,) or None, default=None
+        Start of the first fit.
+    tol : float, default=0.004
+        The path stops before the first removal that adds both more than
+        ``tol * loss + 1e-6 * variance of the data`` to the loss, and more than five
+        times what any removal before it added.
+    max_iter, fit_tol, linear_solver, n_jobs
+        As :func:`fit_pde_terms` takes them, ``fit_tol`` as its ``tol``.
+    full_path : bool, default=False
+        Whether to go on to the empty model behind the first refused removal.
+
+    Returns
+    -------
+    path : EliminationPath
+    """
+    options = {
+        "field": field,
+        "max_iter": max_iter,
+        "linear_solver": linear_solver,
+        "n_jobs": n_jobs,
+    }
+
+    def fit(chosen, start, on=patches, tol=fit_tol):
+        return fit_pde_terms(on, terms, chosen, start, tol=tol, **options)
+
+    floor = CLEAN * float(field_data(patches, field).var())
+    few = slice(None, None, max(len(patches) // _FEW, 1))
+    some = patches[few]
+    if theta0 is None and len(some) < len(patches):
+        theta0 = fit(support, None, some, _ROUGH).theta
+    first = fit(support, theta0)
+    steps, chosen, largest = [EliminationStep(first, None, 0.0, 0.0)], None, 0.0
+    repaired = 0
+    while steps[-1].support.any() and (chosen is None or full_path):
+        parent = steps[-1].fit
+        dropped, start = _least_missed(parent)
+        child = _refit(fit, parent, dropped, start, fit_tol)
+        if child.loss < (1.0 - _SLACK * fit_tol) * parent.loss and repaired < max_iter:
+            # Fewer terms fit better: the model above had stalled.
+            repaired += 1
+            better = fit(parent.support, child.theta)
+            if better.loss < parent.loss:
+                steps[-1] = _refitted(steps, better)
+                continue
+        increment = child.loss - parent.loss
+        bound = max(tol * parent.loss + floor, _JUMP * largest)
+        if increment > bound and chosen is None:
+            # A refusal ends the search: it must not be one of the solver's.
+            other = fit(child.support, None, some, _ROUGH)
+            here = np.concatenate(child.residuals[few])
+            if other.loss < (1.0 - _ROUGH) * float(np.mean(here**2)):
+                other = fit(child.support, other.theta)
+                child = other if other.loss < child.loss else child
+            increment = child.loss - parent.loss
+            if increment > bound:
+                chosen = len(steps) - 1
+        if chosen is None:
+            largest = max(largest, increment)
+        steps.append(EliminationStep(child, dropped, increment, bound))
+    if chosen is None:
+        chosen = len(steps) - 1
+    steps = [
+        step
+        if i == chosen
+        else replace(step, fit=replace(step.fit, residuals=[], solutions=[]))
+        for i, step in enumerate(steps)
+    ]
+    return EliminationPath(steps, chosen)
+
+
+def _least_missed(parent):
+    """Term whose removal adds least to the loss, and the others' best response.
+
+    Both to first order at the parent: removing j adds theta_j^2 / (H^-1)_jj to the
+    sum of squares, with H the Gauss-Newton matrix. That is the term of smallest
+    t-ratio, the errors taken as independent.
+    """
+    inverse = gram_inverse(parent.gram)
+    chosen = np.flatnonzero(parent.support)
+    spread = np.diag(inverse)
+    theta = parent.theta[chosen]
+    # A direction that nothing moves has no error either: its term goes first.
+    cost = np.divide(theta**2, spread, out=np.zeros(len(theta)), where=spread > 0)
+    j = int(np.argmin(cost))
+    start = parent.theta.copy()
+    if spread[j] > 0:
+        start[chosen] -= inverse[:, j] * (theta[j] / spread[j])
+    start[chosen[j]] = 0.0
+    return int(chosen[j]), start
+
+
+def _without(theta, dropped):
+    theta = theta.copy()
+    theta[dropped] = 0.0
+    return theta
+
+
+def _refit(fit, parent, dropped, start, tol):
+    """Refit without a term, and again from elsewhere where that stalled."""
+    support = parent.support.copy()
+    support[dropped] = False
+    child = fit(support, start)
+    if not child.converged:
+        for again in (_without(parent.theta, dropped), None):
+            other = fit(support, again)
+            child = other if other.loss < child.loss * (1.0 - tol) else child
+    return child
+
+
+def _refitted(steps, better):
+    """The last step with a better fit of its model."""
+    step = steps[-1]
+    above = steps[-2].loss if len(steps) > 1 else better.loss
+    return replace(step, fit=better, increment=better.loss - above)
