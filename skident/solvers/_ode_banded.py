@@ -5,6 +5,8 @@ from functools import cached_property
 import numpy as np
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from skident.solvers._ode_refine import inverse_norms
+
 # Unknowns factored at a time: the band of so many stays near the processor.
 _CHUNK = 2**18
 _EPS = np.finfo(np.float64).eps
@@ -23,10 +25,13 @@ class BandedFactor:
 
     Attributes
     ----------
+    scale : ndarray of shape (n_systems, n_steps, block)
+        What the unknowns are multiples of.
+    raised : bool
+        Whether a matrix was singular to rounding, and its diagonal raised for that.
     condition : ndarray of shape (n_systems,)
-        Estimated condition number of the scaled matrix in the 1-norm, most often
-        within a factor of three from below; infinite where the matrix could not be
-        factored as it stands.
+        Estimated condition numbers of the scaled matrices in the 1-norm, most often
+        within a factor of three from below; infinite where ``raised``.
     """
 
     def __init__(self, diagonal, below, below2=None):
@@ -38,23 +43,22 @@ class BandedFactor:
             slice(low, min(low + per_chunk, n_systems))
             for low in range(0, n_systems, per_chunk)
         ]
-        self._factors, self._norms, self._raised = [], [], []
+        self.raised = False
+        self._factors, self._norms = [], []
         for systems in self.chunks:
             parts = [None if a is None else a[systems] for a in (below, below2)]
             band = _pack(diagonal[systems], *parts, self.scale[systems])
             self._norms.append(_norms(band, n_steps * block))
             factor, raised = _factor(band)
             self._factors.append(factor)
-            self._raised.append(raised)
+            self.raised |= raised
 
     @cached_property
     def condition(self):
         """Estimated from the factors when it is first asked for."""
-        condition = np.concatenate(self._norms) * self._inverse_norms()
-        for systems, raised in zip(self.chunks, self._raised, strict=True):
-            if raised:
-                condition[systems] = np.inf
-        return condition
+        if self.raised:
+            return np.full(self.shape[0], np.inf)
+        return np.concatenate(self._norms) * inverse_norms(np, self)
 
     def solve(self, right):
         """Solve for right sides of shape (n_columns, n_systems, n_steps, block)."""
@@ -70,26 +74,6 @@ class BandedFactor:
             solved[:, systems] = columns.T.reshape(part.shape)
         solved *= self.scale
         return solved
-
-    def _inverse_norms(self):
-        """Hager's estimate of the 1-norms of the inverses, of all systems at once."""
-        n_systems, n_steps, block = self.shape
-        size = n_steps * block
-        rows = np.arange(n_systems)
-        x = np.full((n_systems, size), 1 / size)
-        best = np.zeros(n_systems)
-        for _ in range(3):
-            y = self._scaled_solve(x)
-            norms = np.abs(y).sum(axis=1)
-            best = np.maximum(best, norms)
-            gradient = self._scaled_solve(np.where(y >= 0, 1.0, -1.0))
-            x = np.zeros((n_systems, size))
-            x[rows, np.abs(gradient).argmax(axis=1)] = 1.0
-        return best
-
-    def _scaled_solve(self, right):
-        shaped = right.reshape(1, *self.shape) / self.scale
-        return (self.solve(shaped) / self.scale).reshape(right.shape)
 
 
 def _pack(diagonal, below, below2, scale):

@@ -61,7 +61,7 @@ def check_positive(steps):
 
 def warn_of_condition(condition):
     """Warn of normal equations that are singular to rounding."""
-    worst = np.max(condition)
+    worst = float(condition.max())
     if worst > _CONDITION:
         warnings.warn(
             f"The equations of the steps are ill-conditioned: their condition number "
@@ -74,7 +74,7 @@ def warn_of_condition(condition):
 
 def warn_of_residual(relative):
     """Warn of a solution that does not solve the normal equations."""
-    worst = np.max(relative)
+    worst = float(relative.max())
     if not worst <= _RESIDUAL:
         warnings.warn(
             f"The linear ODE was not solved accurately: its relative residual is "

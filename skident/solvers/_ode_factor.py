@@ -25,8 +25,7 @@ class OdeSolveInfo(NamedTuple):
     ----------
     condition : ndarray or float
         Estimated 1-norm condition number of the normal equations, scaled to a diagonal
-        of ones; infinite where they were singular to rounding. NaN from the torch
-        backend, which does not estimate it.
+        of ones; infinite where they were singular to rounding.
     equation_residual : ndarray or float
         Norm of the equation rows, ``sum(c y) - b``.
     smoothness_residual : ndarray or float

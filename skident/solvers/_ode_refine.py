@@ -62,6 +62,38 @@ def refined(xp, rows, factor, rhs, init):
     return z, relative
 
 
+def inverse_norms(xp, factor):
+    """Hager's estimates of the 1-norms of the inverses of scaled matrices.
+
+    Parameters
+    ----------
+    xp : module
+        numpy or torch.
+    factor : BandedFactor or ReducedFactor
+
+    Returns
+    -------
+    norms : array of shape (n_systems,)
+    """
+    scale = factor.scale
+    n_systems = len(scale)
+
+    def solve(right):
+        shaped = (right.reshape(scale.shape) / scale)[None]
+        return (factor.solve(shaped)[0] / scale).reshape((n_systems, -1))
+
+    ones = xp.ones_like(scale).reshape((n_systems, -1))
+    x = ones / ones.shape[1]
+    best = ones[:, 0] * 0
+    for _ in range(3):
+        y = solve(x)
+        best = xp.maximum(best, abs(y).sum(axis=-1))
+        gradient = abs(solve(xp.where(y >= 0, ones, -ones)))
+        x = ones * (gradient >= xp.amax(gradient, -1)[:, None])
+        x = x / x.sum(axis=-1)[:, None]
+    return best
+
+
 def residual_norms(xp, rows, rhs, init):
     """Norms of the rows of equations, of smoothness and of initial values."""
     equations, start, *smooth = rows
