@@ -182,6 +182,22 @@ class PDETerm:
                 value = value * np.asarray(field, dtype=np.float64) ** exponent
         return value
 
+    def unit(self, steps):
+        """The term's coefficient in units of the steps, per unit in those of the data.
+
+        Parameters
+        ----------
+        steps : sequence of float
+            Units of time and of each spatial axis.
+
+        Returns
+        -------
+        unit : float
+        """
+        if self.order == 0:
+            return steps[0]
+        return steps[0] / steps[1 + self.axis] ** self.order
+
 
 def block_library(n_fields, spatial_dims, degree, blocks=None):
     """All terms ``monomial * block`` up to a degree of the monomial.

@@ -89,6 +89,12 @@ def test_term_values_are_the_products_that_the_labels_say():
     assert labels(terms) == ["u^3 v", "cos(uv) u_xx", "v^3", "1"]
 
 
+def test_units_follow_from_the_chain_rule():
+    steps = (0.5, 3.0, 2.0)
+    units = [PDETerm(b).unit(steps) for b in ("u", "source", "u_x", "u_xx", "u_yy")]
+    assert units == [0.5, 0.5, 0.5 / 3.0, 0.5 / 9.0, 0.5 / 4.0]
+
+
 def test_lists_that_do_not_suit_are_refused():
     with pytest.raises(ValueError, match="same function"):
         check_terms([PDETerm("u", (1,)), PDETerm("source", (2,))], 1, 1)
