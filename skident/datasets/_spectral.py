@@ -67,7 +67,7 @@ def evolve(rate, start, times, *, rtol=1e-9, atol=1e-9):
     rate : callable
         Time derivative, of the shape of ``start``.
     start : ndarray
-        Field at ``times[0]``.
+        Field at ``times[0]``, of floats or complex numbers.
     times : ndarray of shape (n_times,)
         Increasing.
     rtol, atol : float, default=1e-9
@@ -86,8 +86,8 @@ def evolve(rate, start, times, *, rtol=1e-9, atol=1e-9):
     def flat_rate(t, flat):
         return rate(t, flat.reshape(start.shape)).ravel()
 
-    state = np.asarray(start, dtype=np.float64).ravel()
-    fields = np.empty((len(times), state.size))
+    state = np.asarray(start).ravel()
+    fields = np.empty((len(times), state.size), dtype=state.dtype)
     fields[0] = state
     longest = np.inf
     # Every time is the end of a step: where diffusion bounds the steps, what is
@@ -104,7 +104,9 @@ def evolve(rate, start, times, *, rtol=1e-9, atol=1e-9):
         )
         longest = 0.0
         while solver.status == "running":
-            message = solver.step()
+            # Steps that are tried and then refused may leave the equation's domain.
+            with np.errstate(over="ignore", invalid="ignore"):
+                message = solver.step()
             if solver.status == "failed" or not np.isfinite(solver.y).all():
                 raise ValueError(
                     f"The solution could not be followed from time {solver.t:g} to "
