@@ -10,6 +10,7 @@ from skident.dynamics._pde_lm import (
     field_data,
     fit_pde_terms,
     gram_inverse,
+    patch_weights,
 )
 
 # Removing a term of the equation costs this many times what any removal before did.
@@ -20,6 +21,9 @@ _SLACK = 10.0
 # So many patches, spread evenly, bring the first fit near its end; and this tolerance
 # is enough where a fit is only to be found near.
 _FEW, _ROUGH = 12, 1e-2
+_ALL = slice(None)
+# Rounds of weighting patches and fitting again; a third changes nothing.
+_ROUNDS = 2
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def eliminate(
     Returns
     -------
     path : EliminationPath
+        All its fits weigh patches by the loss of the full model.
     """
     options = {
         "field": field,
@@ -142,15 +147,22 @@ def eliminate(
         "n_jobs": n_jobs,
     }
 
-    def fit(chosen, start, on=patches, tol=fit_tol):
-        return fit_pde_terms(on, terms, chosen, start, tol=tol, **options)
+    weights = None
+
+    def fit(chosen, start, cut=_ALL, tol=fit_tol):
+        part = weights if weights is None else weights[cut]
+        return fit_pde_terms(
+            patches[cut], terms, chosen, start, weights=part, tol=tol, **options
+        )
 
     floor = CLEAN * float(field_data(patches, field).var())
     few = slice(None, None, max(len(patches) // _FEW, 1))
-    some = patches[few]
-    if theta0 is None and len(some) < len(patches):
-        theta0 = fit(support, None, some, _ROUGH).theta
-    first = fit(support, theta0)
+    if theta0 is None and few.step > 1:
+        theta0 = fit(support, None, few, _ROUGH).theta
+    first = fit(support, theta0, tol=_ROUGH)
+    for _ in range(_ROUNDS):
+        weights = patch_weights(first, floor)
+        first = fit(support, first.theta)
     steps, chosen, largest = [EliminationStep(first, None, 0.0, 0.0)], None, 0.0
     repaired = 0
     while steps[-1].support.any() and (chosen is None or full_path):
@@ -168,9 +180,8 @@ def eliminate(
         bound = max(tol * parent.loss + floor, _JUMP * largest)
         if increment > bound and chosen is None:
             # A refusal ends the search: it must not be one of the solver's.
-            other = fit(child.support, None, some, _ROUGH)
-            here = np.concatenate(child.residuals[few])
-            if other.loss < (1.0 - _ROUGH) * float(np.mean(here**2)):
+            other = fit(child.support, None, few, _ROUGH)
+            if other.loss < (1.0 - _ROUGH) * _loss_of(child, few):
                 other = fit(child.support, other.theta)
                 child = other if other.loss < child.loss else child
             increment = child.loss - parent.loss
@@ -234,3 +245,11 @@ def _refitted(steps, better):
     step = steps[-1]
     above = steps[-2].loss if len(steps) > 1 else better.loss
     return replace(step, fit=better, increment=better.loss - above)
+
+
+def _loss_of(fit, cut):
+    """Loss on some of a fit's patches."""
+    squares = np.array([np.square(part).sum() for part in fit.residuals[cut]])
+    counts = np.array([len(part) for part in fit.residuals[cut]])
+    weights = fit.weights[cut]
+    return float(weights @ squares / (weights @ counts))

@@ -14,6 +14,9 @@ _MAX_REJECTIONS = 8
 # Losses of clean data differ by rounding and discretisation: differences below this
 # share of the data's variance mean nothing.
 CLEAN = 1e-6
+# A patch is like the others up to this multiple of the loss that this share of patches
+# has: noise alone moves losses of a thousand nodes by five per cent.
+_ALIKE, _COMMON = 1.5, 0.25
 # Directions of the scaled Gauss-Newton matrix below this share of the largest are not
 # moved along: their length would be rounding.
 _FLAT = 1e-13
@@ -29,8 +32,10 @@ class LMFit:
         Of ``u_t = sum theta_j term_j``, zero outside ``support``.
     support : ndarray of bool of shape (n_terms,)
     loss : float
-        Mean squared residual over observed nodes of all patches, in squared units of
-        the field.
+        Mean squared residual over observed nodes of all patches, those of a patch
+        counted with its weight, in squared units of the field.
+    weights : ndarray of shape (n_patches,)
+        What each patch counted.
     stderr : ndarray of shape (n_terms,)
         Standard errors; NaN outside ``support``.
     t_ratios : ndarray of shape (n_terms,)
@@ -54,6 +59,7 @@ class LMFit:
     theta: np.ndarray
     support: np.ndarray
     loss: float
+    weights: np.ndarray
     stderr: np.ndarray
     t_ratios: np.ndarray
     covariance: np.ndarray
@@ -72,6 +78,7 @@ def fit_pde_terms(
     support=None,
     theta0=None,
     *,
+    weights=None,
     field=0,
     max_iter=12,
     tol=1e-6,
@@ -88,6 +95,8 @@ def fit_pde_terms(
         Terms whose coefficients are free, the others are zero; ``None`` is all.
     theta0 : array-like of shape (n_terms,) or None, default=None
         Start; ``None`` is zero, where every patch has a solution.
+    weights : array-like of shape (n_patches,) or None, default=None
+        What each patch counts, as :func:`patch_weights` makes them; ``None`` is 1.
     field : int, default=0
         Whose equation it is.
     max_iter : int, default=12
@@ -106,10 +115,36 @@ def fit_pde_terms(
     support = np.ones(len(terms), bool) if support is None else np.array(support, bool)
     theta = np.zeros(len(terms)) if theta0 is None else np.array(theta0, float)
     theta[~support] = 0.0
+    weights = np.ones(len(patches)) if weights is None else np.array(weights, float)
     with Parallel(n_jobs=n_jobs) as pool:
-        problem = _Problem(pool, patches, terms, support, field, linear_solver)
+        problem = _Problem(pool, patches, terms, support, weights, field, linear_solver)
         damping = _DAMPING if theta0 is None else _WARM
         return _levenberg_marquardt(problem, theta, damping, max_iter, tol)
+
+
+def patch_weights(fit, floor):
+    """What each patch should count after a fit of all terms.
+
+    Where the grid is too coarse for a field, at a shock or an irregular start, its
+    solutions miss the data by far more than elsewhere, and would drag coefficients
+    along.
+
+    Parameters
+    ----------
+    fit : LMFit
+        With all terms: what a term explains must not count as a fault of a patch.
+    floor : float
+        Losses below are as good as equal, in squared units of the field.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_patches,)
+        1 up to a loss that is common among the patches, then one over the loss: with
+        noise alone every patch counts 1.
+    """
+    losses = np.array([np.mean(part**2) for part in fit.residuals])
+    common = _ALIKE * max(floor, float(np.quantile(losses, _COMMON)))
+    return np.minimum(1.0, common / np.maximum(losses, common))
 
 
 @dataclass
@@ -127,6 +162,7 @@ class _Problem:
     patches: list
     terms: list
     support: np.ndarray
+    weights: np.ndarray
     field: int
     linear_solver: str
 
@@ -140,10 +176,11 @@ class _Problem:
         )
         k = int(self.support.sum())
         gram, slope, sse = np.zeros((k, k)), np.zeros(k), 0.0
-        for part in parts:  # in the order of patches, whatever the number of workers
-            gram += part["gram"]
-            slope += part["slope"]
-            sse += part["sse"]
+        # In the order of patches, whatever the number of workers.
+        for weight, part in zip(self.weights, parts, strict=True):
+            gram += weight * part["gram"]
+            slope += weight * part["slope"]
+            sse += weight * part["sse"]
         return _State(theta, sse, gram, slope, parts)
 
 
@@ -233,16 +270,18 @@ def gram_inverse(gram, damping=0.0):
 
 def _summarise(problem, state, n_iter, converged):
     parts, support = state.parts, problem.support
-    n_residuals = sum(len(part["residuals"]) for part in parts)
+    counts = np.array([len(part["residuals"]) for part in parts])
+    n_residuals = int(counts.sum())
+    loss = state.sse / (problem.weights @ counts)
     k = int(support.sum())
     inverse = gram_inverse(state.gram)
     n_nodes, overlap = _overlap(problem.patches, problem.field)
-    variance = state.sse / n_residuals * n_nodes / max(n_nodes - k, 1)
+    variance = loss * n_nodes / max(n_nodes - k, 1)
     covariance = variance * overlap * inverse
     scores = {}
-    for part in parts:
+    for weight, part in zip(problem.weights, parts, strict=True):
         for tile, score in part["scores"].items():
-            scores[tile] = scores.get(tile, 0.0) + score
+            scores[tile] = scores.get(tile, 0.0) + weight * score
     scores = {tile: score for tile, score in scores.items() if score.any()}
     if len(scores) > 1:
         meat = inverse @ np.array(list(scores.values())).T
@@ -259,7 +298,8 @@ def _summarise(problem, state, n_iter, converged):
     return LMFit(
         theta=theta,
         support=support,
-        loss=state.sse / n_residuals,
+        loss=loss,
+        weights=problem.weights,
         stderr=stderr,
         t_ratios=np.divide(
             theta, stderr, out=np.full(len(theta), np.nan), where=stderr > 0
