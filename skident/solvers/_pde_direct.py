@@ -1,9 +1,9 @@
 """Symmetric direct factorisation of the condensed system."""
 
 import numpy as np
-from scipy import linalg
 from scipy.sparse.linalg import splu
 
+from skident.solvers._band_cholesky import BandCholesky
 from skident.utils._memory import check_memory
 
 # A banded factor takes n width^2 operations, nearly at the machine's peak; a sparse one
@@ -22,7 +22,7 @@ def factor_direct(condensed):
     Returns
     -------
     factor : BandFactor or SparseFactor
-        With ``solve(rhs)`` for rhs of shape (n_nodes, k), overwritable.
+        With ``solve(rhs)`` for rhs of shape (n_nodes, k).
     """
     layout = band_layout(condensed.base)
     if float(layout.n) * layout.width**2 <= _MAX_BAND_WORK:
@@ -107,20 +107,11 @@ class BandFactor:
             "The band of the condensed system, narrower on a smaller patch,",
         )
         self.layout = layout
-        band = layout.fill(condensed).T
-        self._factor = linalg.cholesky_banded(
-            band, overwrite_ab=True, lower=True, check_finite=False
-        )
+        self._factor = BandCholesky(layout.fill(condensed))
 
     def solve(self, rhs):
         """S^-1 @ rhs, of shape (n_nodes, k)."""
-        solved = linalg.cho_solve_banded(
-            (self._factor, True),
-            rhs[self.layout.order],
-            overwrite_b=True,
-            check_finite=False,
-        )
-        return solved[self.layout.place]
+        return self._factor.solve(rhs[self.layout.order])[self.layout.place]
 
 
 class SparseFactor:

@@ -170,11 +170,11 @@ class PdeFactor:
 
     def _solve_condensed(self, rhs):
         """S^-1 @ rhs, with one step of refinement where rounding shows."""
-        field = self._inner.solve(rhs.copy())
+        field = self._inner.solve(rhs)
         gap = rhs - self.condensed.multiply(field)
         self.residual = _relative(gap, rhs)
         if self.residual > _ROUNDING:
-            field += self._inner.solve(gap.copy())
+            field += self._inner.solve(gap)
             gap = rhs - self.condensed.multiply(field)
             self.residual = _relative(gap, rhs)
         if not self.residual <= _LOST:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.autograd.function import once_differentiable
 
+from skident.solvers._parallel import workers
 from skident.solvers._pde_blocks_torch import BlockFactor
 from skident.solvers._pde_system import PdeSystem
 
@@ -117,26 +118,36 @@ class _Solve(torch.autograd.Function):
 
 
 class _LoopFactor:
-    """One factor a problem, on the CPU."""
+    """One factor a problem, on as many cores as the CPU's products use."""
 
     def __init__(self, system, c, linear_solver, tol):
-        self.factors = [
-            system.factor(one, linear_solver=linear_solver, tol=tol)
-            for one in c.detach().cpu().numpy()
-        ]
+        def factor(one):
+            return system.factor(one, linear_solver=linear_solver, tol=tol)
+
+        self.factors = _in_threads(factor, c)
 
     def solve(self, b, g):
-        b_, g_ = b.detach().cpu().numpy(), g.detach().cpu().numpy()
-        values = [
-            factor.solve(*of).values
-            for factor, *of in zip(self.factors, b_, g_, strict=True)
-        ]
-        return torch.as_tensor(np.stack(values), device=b.device)
+        def solve(factor, b, g):
+            return factor.solve(b, g).values
+
+        return self._stack(_in_threads(solve, self.factors, b, g), b)
 
     def solve_normal(self, rhs):
-        pairs = zip(self.factors, rhs.detach().cpu().numpy(), strict=True)
-        values = [factor.solve_normal(one) for factor, one in pairs]
-        return torch.as_tensor(np.stack(values), device=rhs.device)
+        def solve(factor, rhs):
+            return factor.solve_normal(rhs)
+
+        return self._stack(_in_threads(solve, self.factors, rhs), rhs)
+
+    def _stack(self, values, like):
+        return torch.as_tensor(np.stack(values), device=like.device)
+
+
+def _in_threads(function, *lists):
+    lists = [
+        x.detach().cpu().numpy() if isinstance(x, torch.Tensor) else x for x in lists
+    ]
+    with workers() as map_groups:
+        return map_groups(lambda of: function(*of), list(zip(*lists, strict=True)))
 
 
 def _one_by_one(system, c, linear_solver, tol):
