@@ -262,7 +262,7 @@ class EquationPathDisplay:
                 ax.annotate(
                     "−" + ", −".join(gone) if gone else "",
                     (sizes[i + 1], relative[i + 1]),
-                    xytext=(0, 7),
+                    xytext=(0, 9),
                     textcoords="offset points",
                     rotation=90,
                     ha="center",

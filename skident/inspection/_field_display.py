@@ -1,5 +1,7 @@
 """Pictures of a field as measured, as an equation has it, and of what is left."""
 
+from numbers import Real
+
 import numpy as np
 
 from skident.utils._optional import import_optional
@@ -155,14 +157,14 @@ class FieldDisplay:
             low = (0.0, steps[0] * (np.shape(X[rows])[0] - 1))
             if times is not None:
                 low = (np.asarray(times)[rows][0], np.asarray(times)[rows][-1])
-            extent = (0.0, steps[1] * (shape[0] - 1), *low)
+            extent = (*_ends(estimator, 0), *low)
             axes, title = ("x", "t"), name
         else:
             frame = len(X) // 2 if frame is None else frame
             if not 0 <= frame < len(X):
                 raise ValueError(f"frame must be in [0, {len(X)}), got {frame}.")
             rows = frame
-            extent = (0.0, steps[2] * (shape[1] - 1), 0.0, steps[1] * (shape[0] - 1))
+            extent = (*_ends(estimator, 1), *_ends(estimator, 0))
             when = frame * steps[0] if times is None else np.asarray(times)[frame]
             axes, title = ("y", "x"), f"{name} at time {when:.4g}"
 
@@ -325,3 +327,12 @@ class FieldDisplay:
             half = 0.5 * (last - first) / max(n - 1, 1) or 0.5
             edges += [first - half, last + half]
         return edges
+
+
+def _ends(estimator, axis):
+    """First and last coordinate of a spatial axis; from 0 where only steps are known."""
+    spacing = estimator.spacing
+    if not isinstance(spacing, Real) and np.ndim(spacing[axis]):
+        return float(spacing[axis][0]), float(spacing[axis][-1])
+    n_nodes = estimator.grid_shape_[axis]
+    return 0.0, float(estimator.spacing_[1 + axis]) * (n_nodes - 1)

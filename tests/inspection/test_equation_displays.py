@@ -145,8 +145,8 @@ def test_unknown_kind_is_refused():
 class Smoother(BaseEstimator):
     """Reconstructs a field as half of it."""
 
-    def __init__(self, n_fields=1):
-        self.n_fields = n_fields
+    def __init__(self, n_fields=1, spacing=1.0):
+        self.n_fields, self.spacing = n_fields, spacing
 
     def fit(self, X, grid_shape, spacing):
         self.grid_shape_, self.spacing_ = grid_shape, np.array(spacing)
@@ -209,11 +209,13 @@ def test_truth_is_compared_with_where_it_is_known(plt):
 
 def test_field_of_two_axes_is_drawn_at_one_time(plt):
     X = np.random.default_rng(0).normal(size=(5, 2 * 3 * 2))
-    model = Smoother(2).fit(X, (2, 3), (0.5, 1.0, 2.0))
+    model = Smoother(2, (1.0, 2.0)).fit(X, (2, 3), (0.5, 1.0, 2.0))
     display = FieldDisplay.from_estimator(model, X, field=1)
     np.testing.assert_array_equal(display.data, X[2].reshape(2, 3, 2)[..., 1])
     assert display.title == "v at time 1" and display.extent == (0.0, 4.0, 0.0, 1.0)
+    model.spacing = [np.array([5.0, 6.0]), np.array([-1.0, 1.0, 3.0])]
     display = FieldDisplay.from_estimator(model, X, frame=4)
+    assert display.extent == (-1.0, 3.0, 5.0, 6.0)
     np.testing.assert_array_equal(display.data, X[4].reshape(2, 3, 2)[..., 0])
     with pytest.raises(ValueError, match=r"frame must be in \[0, 5\), got 5"):
         FieldDisplay.from_estimator(model, X, frame=5)
