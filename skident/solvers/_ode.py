@@ -63,6 +63,8 @@ def solve_linear_ode(
     ------
     ValueError
         If shapes do not fit, values are not finite, or steps or weights not positive.
+    MemoryError
+        If the arrays would take more memory than is free.
 
     Warns
     -----

@@ -112,19 +112,27 @@ class OdeRows:
         return rows
 
     def adjoint(self, rows):
-        """Transposed :meth:`apply` of weighted rows; overwrites none of them."""
+        """Transposed :meth:`apply` of weighted rows; those past the first two may lack.
+
+        Returns
+        -------
+        z : array of shape (..., n_steps, n_states, n_orders)
+        """
         xp, kept = self.xp, self.kept
-        equations, init, forward, backward, *others = self.weighted(rows)
+        equations, init, *smooth = self.weighted(rows)
         flat = xp.einsum("...qb,...q->...b", self.equations, equations)
         z = flat.reshape(*flat.shape[:-1], self.n_states, self.n_orders)
         powers = self.powers[..., None, None, : self.n_init_orders]
         z[..., : self.n_init_steps, :, : self.n_init_orders] += init / powers
+        if not smooth:
+            return z
+        forward, backward, *central = smooth
         left, right = forward @ self.taylor, (backward @ self.taylor) * self.signs
         left[..., :kept] -= backward * self.signs[:kept]
         right[..., :kept] -= forward
         z[..., :-1, :, :] += self.e * left
         z[..., 1:, :, :] += self.e * right
-        for row in others:
+        for row in central:
             outer = self.central_outer[..., None] * row
             z[..., :-2, :, -2] += outer
             z[..., 2:, :, -2] -= outer

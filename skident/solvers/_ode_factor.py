@@ -16,6 +16,7 @@ from skident.solvers._ode_checks import (
     warn_of_residual,
 )
 from skident.solvers._ode_refine import Layout, one_axis, refined, residual_norms
+from skident.utils._memory import check_memory
 
 
 class OdeSolveInfo(NamedTuple):
@@ -68,7 +69,7 @@ class LinearOdeFactor:
 
     Raises
     ------
-    ValueError
+    ValueError, MemoryError
         As :func:`solve_linear_ode`.
 
     Warns
@@ -110,6 +111,12 @@ class LinearOdeFactor:
         )
         check_positive(steps)
         self.batch = np.broadcast_shapes(coefficients.shape[:-4], steps.shape[:-1])
+        n_systems, (n_states, n_orders) = math.prod(self.batch), coefficients.shape[-2:]
+        block = n_states * n_orders
+        # Blocks and band, each twice while they are copied.
+        width = 2 * block + 1 if central else block + n_orders
+        n_bytes = 16 * n_systems * self.n_steps * block * (block + width)
+        check_memory(n_bytes, f"Factoring a linear ODE of {self.n_steps} steps")
         self._rows = OdeRows(
             np,
             one_axis(np, coefficients, self.batch, 4),
@@ -122,7 +129,6 @@ class LinearOdeFactor:
             central=central,
             constant=np.asarray,
         )
-        n_systems = math.prod(self.batch)
         diagonal, below, below2 = self._rows.blocks()
         self._factor = BandedFactor(
             *(_systems(diagonal, n_systems), _systems(below, n_systems)),
@@ -170,6 +176,14 @@ class LinearOdeFactor:
                 f"{rhs.shape}."
             )
         layout = Layout(np, self.batch, rhs.shape[:-2], init.shape[:-3])
+        # Unknowns, right sides and rows during refinement.
+        n_unknowns = layout.n_columns * layout.n_systems * self.n_steps
+        n_unknowns *= rows.n_states * rows.n_orders
+        check_memory(
+            8 * 12 * n_unknowns,
+            f"Solving {layout.n_columns * layout.n_systems} linear ODEs of "
+            f"{self.n_steps} steps",
+        )
         rhs = np.broadcast_to(rhs, (*rhs.shape[:-2], self.n_steps, n_equations))
         rhs, init = layout.fold(rhs, 2), layout.fold(init, 3)
         z, relative = refined(np, rows, self._factor, rhs, init)

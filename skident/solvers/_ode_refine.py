@@ -4,7 +4,12 @@ import math
 
 import numpy as np
 
-_EPS = np.finfo(np.float64).eps
+# Steps of refinement at most, and the relative length of the last one. What a step
+# leaves is about its own length times that of the first: rounding, after one so short.
+_STEPS = 4
+_STEP = 1e-8
+# Relative residuals below say nothing about which of two solutions is better.
+_ROUNDING = 1e-13
 
 
 def refined(xp, rows, factor, rhs, init):
@@ -33,31 +38,34 @@ def refined(xp, rows, factor, rhs, init):
         equations, start, *smooth = rows.apply(z)
         return rows.adjoint((rhs - equations, init - start, *(-row for row in smooth)))
 
-    def norm(right):
-        scaled = right.reshape(*shape[:3], -1) * factor.scale
+    def norm(scaled):
         return xp.sqrt((scaled * scaled).sum(axis=(-1, -2)))
+
+    def residual(right):
+        return norm(right.reshape(*shape[:3], -1) * factor.scale)
+
+    def length(z):
+        return norm(z.reshape(*shape[:3], -1) / factor.scale)
 
     def solve(right):
         return factor.solve(right.reshape(*shape[:3], -1)).reshape(shape)
 
-    like = {} if xp is np else {"dtype": rhs.dtype, "device": rhs.device}
-    right = right_side(xp.zeros(shape, **like))
-    size = norm(right)
+    right = rows.adjoint((rhs, init))
+    size = residual(right)
     size = xp.where(size == 0, xp.ones_like(size), size)
     z = solve(right)
     right = right_side(z)
-    relative = norm(right) / size
-    # A first step with residuals from the rows undoes most of the squaring of the
-    # condition number, even where the residual is at rounding already.
-    for _ in range(3):
-        moved = z + solve(right)
-        right = right_side(moved)
-        now = norm(right) / size
-        taken = now <= 2 * relative
-        falls = now < 0.5 * relative
-        z = xp.where(taken[..., None, None, None], moved, z)
+    relative = residual(right) / size
+    # With residuals from the rows a step undoes most of the squaring of the condition
+    # number, even where the residual is at rounding already.
+    for _ in range(_STEPS):
+        step = solve(right)
+        right = right_side(z + step)
+        now = residual(right) / size
+        taken = now <= 2 * relative + _ROUNDING
+        z = xp.where(taken[..., None, None, None], z + step, z)
         relative = xp.where(taken, now, relative)
-        if not (falls & (now > _EPS)).any():
+        if not (taken & (length(step) > _STEP * length(z))).any():
             break
     return z, relative
 
