@@ -330,7 +330,7 @@ class FieldDisplay:
 
 
 def _ends(estimator, axis):
-    """First and last coordinate of a spatial axis; from 0 where only steps are known."""
+    """First and last coordinate of a spatial axis, from 0 if only steps are known."""
     spacing = estimator.spacing
     if not isinstance(spacing, Real) and np.ndim(spacing[axis]):
         return float(spacing[axis][0]), float(spacing[axis][-1])
