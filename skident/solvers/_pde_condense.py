@@ -105,11 +105,18 @@ class Condensation:
         -------
         ndarray of the shape of ``rhs``
         """
-        out = np.empty_like(rhs)
+        out = np.empty(rhs.shape)
+        tail = (1,) * (rhs.ndim - 2)
         for i in range(self.n_axes):
-            pair = [i, i + self.n_axes]
+            j = i + self.n_axes
             inverse = self.inverse[i][self.row[i][nodes]]
-            out[:, pair] = np.einsum("nde,ne...->nd...", inverse, rhs[:, pair])
+            one, both, two = (
+                inverse[:, a, b].reshape(-1, *tail) for a, b in ((0, 0), (0, 1), (1, 1))
+            )
+            np.multiply(one, rhs[:, i], out=out[:, i])
+            out[:, i] += both * rhs[:, j]
+            np.multiply(two, rhs[:, j], out=out[:, j])
+            out[:, j] += both * rhs[:, i]
         return out
 
     def _stars(self):
