@@ -8,6 +8,7 @@ from skident.solvers._ode_factor import LinearOdeFactor, OdeSolveInfo
 from skident.solvers._omp import batched_omp
 from skident.solvers._pde import solve_linear_pde
 from skident.solvers._pde_factor import PdeFactor, PdeSolution
+from skident.solvers._pde_multigrid import MultigridPreconditioner
 from skident.solvers._pde_system import PdeSystem
 from skident.solvers._stein import SteinScore, stein_hessian_diagonal, stein_score
 from skident.solvers._whitening import Whitening, whitening
@@ -16,6 +17,7 @@ __all__ = [
     "ICAResult",
     "LinearOdeFactor",
     "Moments",
+    "MultigridPreconditioner",
     "OdeSolveInfo",
     "PdeFactor",
     "PdeSolution",

@@ -99,7 +99,7 @@ def band_layout(base):
 class BandFactor:
     """Cholesky factor of S as a band."""
 
-    name = "direct"
+    name, n_iterations = "direct", 0
 
     def __init__(self, condensed, layout):
         check_memory(
@@ -117,7 +117,7 @@ class BandFactor:
 class SparseFactor:
     """Sparse LU factor of S with a symmetric ordering and no pivoting off it."""
 
-    name = "direct"
+    name, n_iterations = "direct", 0
 
     def __init__(self, condensed):
         matrix = condensed.matrix

@@ -8,6 +8,7 @@ from scipy.sparse.linalg import LinearOperator, onenormest
 from sklearn.exceptions import ConvergenceWarning
 
 from skident.solvers._pde_direct import factor_direct
+from skident.solvers._pde_iterative import MultigridFactor, is_large
 
 SOLVERS = ("auto", "direct", "multigrid", "multigrid_paper")
 # A factor whose solutions leave more than this of the right side, after refinement,
@@ -67,7 +68,7 @@ class PdeFactor:
         self.tol = tol
         self.condensed = system.condensation.condense(coefficients)
         try:
-            self._inner = factor_direct(self.condensed)
+            self._inner = self._make_inner(linear_solver)
         except (np.linalg.LinAlgError, RuntimeError) as error:
             raise ValueError(
                 "The equation and the given values do not determine the field: the "
@@ -77,6 +78,14 @@ class PdeFactor:
 
     def __repr__(self):
         return f"PdeFactor(shape={self.system.shape}, solver={self.solver!r})"
+
+    def _make_inner(self, linear_solver):
+        if linear_solver == "auto":
+            large = is_large(self.system.shape)
+            linear_solver = "multigrid" if large else "direct"
+        if linear_solver == "direct":
+            return factor_direct(self.condensed)
+        return MultigridFactor(self.condensed, self.tol)
 
     @property
     def solver(self):
@@ -173,6 +182,10 @@ class PdeFactor:
         field = self._inner.solve(rhs)
         gap = rhs - self.condensed.multiply(field)
         self.residual = _relative(gap, rhs)
+        self.n_iterations = self._inner.n_iterations
+        if self.solver != "direct":
+            # Iterations end at the tolerance, or with a warning of their own.
+            return field
         if self.residual > _ROUNDING:
             field += self._inner.solve(gap)
             gap = rhs - self.condensed.multiply(field)
