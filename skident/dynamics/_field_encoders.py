@@ -250,27 +250,39 @@ def _candidates(largest):
 
 
 def _windows(data, seen, coordinates, cutoff, periodic):
-    """Smooth field, its window lengths and the trace of the smoother."""
+    """Smooth field, its window lengths and the degrees of freedom it takes."""
     filled = fill_gaps(data, coordinates)
     shape = data.shape
     if cutoff is not None:
-        cutoff = tuple(int(w) for w in cutoff)
+        windows = [tuple(_fitting(shape, cutoff))]
     else:
-        best, total = math.inf, seen.sum()
-        spatial = _lengths(max(shape[1:]))
-        for window in [
-            (t, *[x] * (len(shape) - 1)) for t in _lengths(shape[0]) for x in spatial
-        ]:
-            window = tuple(
-                min(w, _largest(n)) for w, n in zip(window, shape, strict=True)
+        steps = [(t, x) for t in _lengths(shape[0]) for x in _lengths(max(shape[1:]))]
+        windows = [
+            tuple(_fitting(shape, (t, *[x] * (len(shape) - 1)))) for t, x in steps
+        ]
+    n_seen, best, chosen = seen.sum(), math.inf, windows[0]
+    for window in windows:
+        trace, _ = _traces(shape, window, periodic)
+        if len(windows) == 1 or trace > _LARGEST_SHARE * n_seen:
+            continue
+        values = _filter(filled, window, periodic)
+        rest = np.square(filled[seen] - values[seen]).sum() / (n_seen - trace) ** 2
+        if rest < best:
+            best, chosen = rest, window
+    trace, square = _traces(shape, chosen, periodic)
+    # Residuals of noise alone have mean square n - 2 tr(S) + tr(S S').
+    return _filter(filled, chosen, periodic), chosen, 2.0 * trace - square
+
+
+def _fitting(shape, windows):
+    """Windows no longer than their axes."""
+    for window, n in zip(windows, shape, strict=True):
+        if window < 1 or window % 2 != 1:
+            raise ValueError(
+                'With encoder "savgol" cut-offs are odd window lengths in nodes, got '
+                f"{tuple(windows)}."
             )
-            values = _filter(filled, window, periodic)
-            left = max(total - _trace(shape, window, periodic), 1.0)
-            rest = np.square(filled[seen] - values[seen]).sum() / left**2
-            if rest < best:
-                best, cutoff = rest, window
-    values = _filter(filled, cutoff, periodic)
-    return values, cutoff, _trace(shape, cutoff, periodic)
+        yield int(min(window, n if n % 2 else n - 1))
 
 
 def _filter(values, windows, periodic, first=1):
@@ -287,31 +299,28 @@ def _filter(values, windows, periodic, first=1):
     return values
 
 
-def _trace(shape, windows, periodic):
-    return math.prod(
-        _axis_trace(n, window, periodic and axis > 0)
+def _traces(shape, windows, periodic):
+    """tr(S) and tr(S S') of the smoother S of all axes."""
+    pairs = [
+        _axis_traces(n, window, periodic and axis > 0)
         for axis, (n, window) in enumerate(zip(shape, windows, strict=True))
-    )
+    ]
+    return tuple(math.prod(values) for values in zip(*pairs, strict=True))
 
 
 @lru_cache(maxsize=256)
-def _axis_trace(n, window, periodic):
+def _axis_traces(n, window, periodic):
     if window == 1:
-        return float(n)
-    eye = np.eye(n)
-    return float(np.trace(_filter(eye, (window,), periodic, first=0)))
-
-
-def _largest(n):
-    """Largest odd window that an axis takes."""
-    return n if n % 2 else n - 1
+        return float(n), float(n)
+    smoother = _filter(np.eye(n), (window,), periodic, first=0)
+    return float(np.trace(smoother)), float(np.square(smoother).sum())
 
 
 def _lengths(n):
     """Odd window lengths to try: 1 leaves an axis as it is."""
     lengths = [1]
     window = 5
-    while window <= max(n // 2, 5) and window <= _largest(n):
+    while window <= min(max(n // 2, 5), n):
         lengths.append(window)
         window = 2 * round((window * 1.3 + 1) / 2) + 1
     return lengths

@@ -181,7 +181,7 @@ def eliminate(
         if increment > bound and chosen is None:
             # A refusal ends the search: it must not be one of the solver's.
             other = fit(child.support, None, few, _ROUGH)
-            if other.loss < (1.0 - _ROUGH) * _loss_of(child, few):
+            if other.loss < (1.0 - _ROUGH) * child.loss_on(few):
                 other = fit(child.support, other.theta)
                 child = other if other.loss < child.loss else child
             increment = child.loss - parent.loss
@@ -245,11 +245,3 @@ def _refitted(steps, better):
     step = steps[-1]
     above = steps[-2].loss if len(steps) > 1 else better.loss
     return replace(step, fit=better, increment=better.loss - above)
-
-
-def _loss_of(fit, cut):
-    """Loss on some of a fit's patches."""
-    squares = np.array([np.square(part).sum() for part in fit.residuals[cut]])
-    counts = np.array([len(part) for part in fit.residuals[cut]])
-    weights = fit.weights[cut]
-    return float(weights @ squares / (weights @ counts))

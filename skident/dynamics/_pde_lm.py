@@ -71,6 +71,13 @@ class LMFit:
     solver_residual: float
     gram: np.ndarray
 
+    def loss_on(self, patches):
+        """Loss on some of the patches, given as a slice."""
+        squares = np.array([part @ part for part in self.residuals[patches]])
+        counts = np.array([len(part) for part in self.residuals[patches]])
+        weights = self.weights[patches]
+        return float(weights @ squares / (weights @ counts))
+
 
 def fit_pde_terms(
     patches,
