@@ -25,6 +25,8 @@ _WANTED = {
         "char char int int int double double int double int double double int",
     ),
 }
+# A pivot of a singular matrix is some units of rounding, of either sign.
+ROUNDING = 1e-14
 # From so many right sides on, products of blocks are faster than one after the other.
 _FEW = 6
 
@@ -85,11 +87,18 @@ class BandCholesky:
             self.band = linalg.cholesky_banded(
                 band.T, overwrite_ab=True, lower=True, check_finite=False
             )
-            return
-        self.band = band
+            pivots = self.band[0]
+        else:
+            self.band = band
+            self._factor()
+            pivots = band[:, 0]
+        if pivots.min() ** 2 <= ROUNDING * pivots.max() ** 2:
+            raise np.linalg.LinAlgError("The matrix is singular to working precision.")
+
+    def _factor(self):
         info = ctypes.c_int()
         _ROUTINES["dpbtrf"](
-            b"L", _int(self.n), _int(self.width), band.ctypes.data,
+            b"L", _int(self.n), _int(self.width), self.band.ctypes.data,
             _int(self.width + 1), ctypes.byref(info),
         )  # fmt: skip
         if info.value:

@@ -5,9 +5,16 @@ import warnings
 import numpy as np
 import torch
 
+from skident.solvers._band_cholesky import ROUNDING
+from skident.utils._memory import check_memory
+
 # The condensed system couples nodes at most four apart along an axis: blocks of four
 # levels of the longest axis have neighbours only.
 _LEVELS = 4
+NOT_DETERMINED = (
+    "The equation and the given values do not determine the field: the condensed "
+    "system is singular to working precision."
+)
 
 with warnings.catch_warnings():
     # torch tells once a process that its CSR tensors are in beta.
@@ -102,14 +109,35 @@ class BlockFactor:
     def __init__(self, system, coefficients):
         self.system = system
         self.layout = layout = _layout(system, coefficients.device)
+        self._check_memory(coefficients)
         scaled = coefficients[:, layout.nodes] / layout.scale
+        if not torch.isfinite(scaled).all():
+            raise ValueError("coefficients must be finite at the equation nodes.")
         self._pull = torch.einsum(
             "nde,bne->bnd", layout.inverse[layout.nodes], scaled[..., 1:]
         )
         self._tau = 1.0 + (scaled[..., 1:] * self._pull).sum(-1)
         self._values = torch.einsum("bnm,mns->bns", scaled, layout.rows)
-        self._lower, self._below = self._factor()
+        try:
+            self._lower, self._below = self._factor()
+        except torch.linalg.LinAlgError as error:
+            raise ValueError(NOT_DETERMINED) from error
+        pivots = torch.stack([block.diagonal(0, 1, 2) for block in self._lower], 1)
+        least, most = pivots.amin((1, 2)) ** 2, pivots.amax((1, 2)) ** 2
+        if (least <= ROUNDING * most).any():
+            raise ValueError(NOT_DETERMINED)
         self.residual = 0.0
+
+    def _check_memory(self, coefficients):
+        # The blocks and their factors, twice each, and the products they come from.
+        n_pairs = len(self.layout.left)
+        n_bytes = 8.0 * len(coefficients) * 2 * len(self.layout.blocks)
+        n_bytes += 24.0 * len(coefficients) * len(self.layout.nodes) * n_pairs
+        what = f"A batch of {len(coefficients)} patches, halved by halving it,"
+        available = None
+        if coefficients.is_cuda:
+            available = torch.cuda.mem_get_info(coefficients.device)[0]
+        check_memory(n_bytes, what, available)
 
     def _factor(self):
         layout, values = self.layout, self._values
@@ -209,13 +237,6 @@ class BlockFactor:
                 x[k] = x[k] - self._below[k].mT @ x[k + 1]
             x[k] = torch.linalg.solve_triangular(self._lower[k].mT, x[k], upper=True)
         return torch.cat(x, dim=1)[:, layout.place, 0]
-
-
-def block_bytes(system, n_batch):
-    """Memory that a batch's factors take."""
-    size = min(_LEVELS * (system.n_nodes // max(system.shape)), system.n_nodes)
-    n_blocks = -(-system.n_nodes // size)
-    return 4 * 8 * n_batch * n_blocks * size**2
 
 
 def _layout(system, device):

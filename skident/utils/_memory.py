@@ -22,7 +22,7 @@ def available_memory() -> int | None:
     return min(known) if known else _from_sysconf()
 
 
-def check_memory(n_bytes: float, what: str) -> None:
+def check_memory(n_bytes: float, what: str, available: int | None = None) -> None:
     """Raise where an allocation would not fit.
 
     Parameters
@@ -31,6 +31,8 @@ def check_memory(n_bytes: float, what: str) -> None:
         What is about to be allocated.
     what : str
         What for, and how to need less: the error's first words.
+    available : int or None, default=None
+        Bytes that are there; by default those of this machine, best asked for a device.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def check_memory(n_bytes: float, what: str) -> None:
     """
     if n_bytes < _SMALL:
         return
-    available = available_memory()
+    if available is None:
+        available = available_memory()
     if available is not None and n_bytes > available:
         raise MemoryError(
             f"{what} needs about {_size(n_bytes)} of memory, and {_size(available)} "

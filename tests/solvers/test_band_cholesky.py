@@ -53,6 +53,15 @@ def test_a_matrix_that_is_not_positive_is_refused(route):
         BandCholesky(band)
 
 
+def test_a_matrix_that_is_singular_but_for_rounding_is_refused(route):
+    # Differences of neighbours: constants are not seen, but for 1e-15 of them.
+    band = np.full((9, 2), -1.0)
+    band[:, 0] = 2.0
+    band[0, 0] = band[8, 0] = 1.0 + 1e-15
+    with pytest.raises(np.linalg.LinAlgError):
+        BandCholesky(band)
+
+
 @pytest.mark.parametrize(
     "text", ["void (char *, long *)", "", "void (char *, int *, float *)"]
 )

@@ -6,6 +6,7 @@ import torch
 
 from skident.solvers import PdeSystem, _pde_torch, solve_linear_pde
 from skident.solvers._pde_blocks_torch import BlockFactor
+from skident.utils import _memory
 from tests.solvers._pde_problems import FLUX, heat, random_problem, random_system
 
 
@@ -133,6 +134,20 @@ def test_a_coefficient_is_found_by_its_gradient():
             nu -= slope / curvature
     # The solver's own error at 16 nodes is near 1e-3.
     assert abs(float(nu.detach()) - 0.5) < 5e-3
+
+
+def test_batches_that_cannot_be_solved_are_refused(path, monkeypatch):
+    axes, c, exact = heat(8)
+    system = PdeSystem(axes, boundary="initial")
+    c, exact, zero = torch.tensor(c), torch.tensor(exact), torch.zeros(64)
+    with pytest.raises(ValueError, match="do not determine the field"):
+        solve_linear_pde(torch.stack([c, 0 * c]), zero, exact, system)
+    with pytest.raises(ValueError, match="finite at the equation nodes"):
+        solve_linear_pde(torch.stack([c, torch.nan * c]), zero, exact, system)
+    monkeypatch.setattr(_memory, "available_memory", lambda: 2**10)
+    monkeypatch.setattr(_memory, "_SMALL", 0)
+    with pytest.raises(MemoryError, match="needs about"):
+        solve_linear_pde(torch.stack([c, c]), zero, exact, system)
 
 
 def test_an_iterative_tolerance_reaches_every_solve(monkeypatch):
