@@ -167,6 +167,26 @@ def test_an_iterative_tolerance_reaches_every_solve(monkeypatch):
     assert seen == [("direct", 1)] * 2
 
 
+@pytest.mark.parametrize("shape", [(32, 32), (16, 16, 16)])
+def test_gradients_do_not_depend_on_the_solver(shape):
+    # Advection along x by a wave, diffusion, and a squared error at every node.
+    system = PdeSystem([np.linspace(0, 1, n) for n in shape])
+    t, x = np.meshgrid(*(a.nodes / (a.n - 1) for a in system.axes), indexing="ij")[:2]
+    wave = torch.tensor(np.sin(2 * np.pi * (x - 0.3 * t)).ravel())
+    c = torch.zeros(system.n_nodes, system.n_variables, dtype=torch.float64)
+    c[:, 1], c[:, 2], c[:, 2 + len(shape) :] = 1.0, wave, -0.1
+    found = []
+    for solver in ("direct", "multigrid"):
+        leaves = [c, torch.zeros_like(wave), wave[system.boundary_nodes]]
+        leaves = [x.clone().requires_grad_() for x in leaves]
+        z = solve_linear_pde(*leaves, system, linear_solver=solver)
+        (z[:, 0] - wave).square().sum().backward()
+        found.append([z.detach(), *(x.grad for x in leaves)])
+    for one, other in zip(*found, strict=True):
+        assert abs(one - other).max() < 1e-4 * abs(one).max()
+        assert not torch.equal(one, other)
+
+
 def test_shapes_that_do_not_fit_are_named():
     axes, c, exact = heat(8)
     c, exact, zero = torch.tensor(c), torch.tensor(exact), torch.zeros(64)
