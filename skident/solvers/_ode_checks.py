@@ -5,9 +5,14 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skident.utils._memory import check_memory
+
 # A larger relative residual is warned of, as is a larger condition number.
 _RESIDUAL = 1e-8
 _CONDITION = 1e13
+
+NAMES = ("coefficients", "rhs", "init", "steps")
+AXES = (4, 2, 3, 1)
 
 
 def count_steps(coefficients, rhs, steps, n_steps=None):
@@ -59,6 +64,22 @@ def check_positive(steps):
         raise ValueError(f"steps must be positive, got {float(steps.min())}.")
 
 
+def check_factor_memory(n_systems, n_steps, n_states, n_orders, central):
+    """Refuse to factor what would not fit in memory."""
+    block = n_states * n_orders
+    # Blocks and band, each twice while they are copied.
+    width = 2 * block + 1 if central else block + n_orders
+    n_bytes = 16 * n_systems * n_steps * block * (block + width)
+    check_memory(n_bytes, f"Factoring {n_systems} linear ODE(s) of {n_steps} steps")
+
+
+def check_solve_memory(n_series, n_steps, n_states, n_orders):
+    """Refuse to solve what would not fit in memory."""
+    # Unknowns, right sides and rows during refinement.
+    n_bytes = 8 * 12 * n_series * n_steps * n_states * n_orders
+    check_memory(n_bytes, f"Solving {n_series} linear ODE(s) of {n_steps} steps")
+
+
 def warn_of_condition(condition):
     """Warn of normal equations that are singular to rounding."""
     worst = float(condition.max())
@@ -85,15 +106,18 @@ def warn_of_residual(relative):
         )
 
 
+def check_axes(shape, name, n_axes):
+    """Refuse arrays of fewer axes than what stands for one system."""
+    if len(shape) < n_axes:
+        raise ValueError(f"{name} must have at least {n_axes} axes, got shape {shape}.")
+
+
 def finite_array(array, name, n_axes):
     """A finite float64 array of so many axes or more."""
     array = np.asarray(array, dtype=np.float64)
     if array.ndim == 0 and n_axes == 1:
         array = array[None]
-    if array.ndim < n_axes:
-        raise ValueError(
-            f"{name} must have at least {n_axes} axes, got shape {array.shape}."
-        )
+    check_axes(array.shape, name, n_axes)
     if not np.isfinite(array).all():
         raise ValueError(f"{name} contains NaN or infinity.")
     return array

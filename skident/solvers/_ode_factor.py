@@ -8,15 +8,16 @@ import numpy as np
 from skident.solvers._ode_banded import BandedFactor
 from skident.solvers._ode_blocks import OdeRows
 from skident.solvers._ode_checks import (
+    check_factor_memory,
     check_positive,
     check_sizes,
+    check_solve_memory,
     count_steps,
     finite_array,
     warn_of_condition,
     warn_of_residual,
 )
 from skident.solvers._ode_refine import Layout, one_axis, refined, residual_norms
-from skident.utils._memory import check_memory
 
 
 class OdeSolveInfo(NamedTuple):
@@ -111,12 +112,9 @@ class LinearOdeFactor:
         )
         check_positive(steps)
         self.batch = np.broadcast_shapes(coefficients.shape[:-4], steps.shape[:-1])
-        n_systems, (n_states, n_orders) = math.prod(self.batch), coefficients.shape[-2:]
-        block = n_states * n_orders
-        # Blocks and band, each twice while they are copied.
-        width = 2 * block + 1 if central else block + n_orders
-        n_bytes = 16 * n_systems * self.n_steps * block * (block + width)
-        check_memory(n_bytes, f"Factoring a linear ODE of {self.n_steps} steps")
+        n_systems = math.prod(self.batch)
+        states_orders = coefficients.shape[-2:]
+        check_factor_memory(n_systems, self.n_steps, *states_orders, central)
         self._rows = OdeRows(
             np,
             one_axis(np, coefficients, self.batch, 4),
@@ -176,14 +174,8 @@ class LinearOdeFactor:
                 f"{rhs.shape}."
             )
         layout = Layout(np, self.batch, rhs.shape[:-2], init.shape[:-3])
-        # Unknowns, right sides and rows during refinement.
-        n_unknowns = layout.n_columns * layout.n_systems * self.n_steps
-        n_unknowns *= rows.n_states * rows.n_orders
-        check_memory(
-            8 * 12 * n_unknowns,
-            f"Solving {layout.n_columns * layout.n_systems} linear ODEs of "
-            f"{self.n_steps} steps",
-        )
+        n_series = layout.n_columns * layout.n_systems
+        check_solve_memory(n_series, self.n_steps, rows.n_states, rows.n_orders)
         rhs = np.broadcast_to(rhs, (*rhs.shape[:-2], self.n_steps, n_equations))
         rhs, init = layout.fold(rhs, 2), layout.fold(init, 3)
         z, relative = refined(np, rows, self._factor, rhs, init)

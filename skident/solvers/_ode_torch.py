@@ -9,8 +9,13 @@ from torch.autograd.function import once_differentiable
 from skident.solvers._ode_banded import BandedFactor
 from skident.solvers._ode_blocks import OdeRows
 from skident.solvers._ode_checks import (
+    AXES,
+    NAMES,
+    check_axes,
+    check_factor_memory,
     check_positive,
     check_sizes,
+    check_solve_memory,
     count_steps,
     finite_array,
     warn_of_condition,
@@ -52,17 +57,24 @@ def solve_tensors(
     device = next(
         (a.device for a in given if isinstance(a, torch.Tensor)), torch.device("cpu")
     )
-    given = [torch.as_tensor(a).to(device, torch.float64) for a in given]
+    given = [_tensor(a, device) for a in given]
     _check_values(*given)
     coefficients, rhs, init, steps = given
     steps = steps[None] if steps.ndim == 0 else steps
     shapes = [tuple(a.shape) for a in (coefficients, rhs, init, steps)]
+    for shape, name, n_axes in zip(shapes, NAMES, AXES, strict=True):
+        check_axes(shape, name, n_axes)
     n_steps = count_steps(shapes[0], shapes[1], shapes[3])
     weights = {"w_eq": w_eq, "w_init": w_init, "w_smooth": w_smooth}
     check_sizes(*shapes, n_steps, weights, central)
     batch = np.broadcast_shapes(shapes[0][:-4], shapes[3][:-1])
     layout = Layout(torch, batch, shapes[1][:-2], shapes[2][:-3])
     rhs = rhs.expand(*rhs.shape[:-2], n_steps, -1)
+    if device.type == "cpu":
+        states_orders = shapes[0][-2:]
+        check_factor_memory(layout.n_systems, n_steps, *states_orders, central)
+        n_series = layout.n_columns * layout.n_systems
+        check_solve_memory(n_series, n_steps, *states_orders)
     if backend == "auto":
         backend = "banded" if device.type == "cpu" else "torch"
     if backend == "banded" and device.type != "cpu":
@@ -347,13 +359,19 @@ def _substituted(levels, right):
     return solved
 
 
+def _tensor(array, device):
+    if not isinstance(array, torch.Tensor):
+        # A copy: torch warns of arrays that are not to be written to.
+        array = torch.tensor(np.asarray(array, dtype=np.float64))
+    return array.to(device, torch.float64)
+
+
 def _check_values(coefficients, rhs, init, steps):
     """Refuse what is not finite, and steps that are not positive."""
     given = (coefficients, rhs, init, steps)
     # One wait for the device where all is well.
     sound = [torch.isfinite(a).all() for a in given] + [(steps > 0).all()]
     if not torch.stack(sound).all():
-        names = ("coefficients", "rhs", "init", "steps")
-        for name, array in zip(names, given, strict=True):
+        for name, array in zip(NAMES, given, strict=True):
             finite_array(array.detach().cpu().numpy(), name, 0)
         check_positive(steps)

@@ -230,7 +230,7 @@ def test_memory_is_checked_before_it_is_taken(monkeypatch):
         LinearOdeFactor(DERIVATIVE, 0.1, n_steps=10_000_000)
     factor = LinearOdeFactor(DERIVATIVE, 0.1, n_steps=1000)
     rhs = np.broadcast_to(np.ones(1), (100_000, 1000, 1))
-    with pytest.raises(MemoryError, match="100000 linear ODEs"):
+    with pytest.raises(MemoryError, match="100000 linear ODE"):
         factor.solve(rhs, np.zeros((1, 1, 1)))
 
 
