@@ -12,7 +12,7 @@ from skident.dynamics._pde_conditioning import (
 )
 from skident.dynamics._pde_lm import fit_pde_terms
 from skident.dynamics._pde_terms import PDETerm, block_library
-from tests.dynamics._fields import cut, heat_field
+from tests.dynamics._heat import cut, heat_field
 
 T, X = np.linspace(0.0, 1.0, 16), np.linspace(0.0, 6.0, 40)
 CHANGE, MOVE, GROW = (
