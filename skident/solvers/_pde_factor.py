@@ -1,14 +1,14 @@
 """Solutions of a condensed least-squares system for one set of coefficients."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, onenormest
 from sklearn.exceptions import ConvergenceWarning
 
 from skident.solvers._pde_direct import factor_direct
-from skident.solvers._pde_iterative import MultigridFactor, is_large
+from skident.solvers._pde_iterative import ITERATIVE, is_large
 
 SOLVERS = ("auto", "direct", "multigrid", "multigrid_paper")
 # A factor whose solutions leave more than this of the right side, after refinement,
@@ -16,6 +16,10 @@ SOLVERS = ("auto", "direct", "multigrid", "multigrid_paper")
 _LOST = 1e-6
 # A backward stable solve leaves some hundred units of rounding.
 _ROUNDING = 1e-12
+NOT_DETERMINED = (
+    "The equation and the given values do not determine the field: the condensed "
+    "system is singular to working precision."
+)
 
 
 @dataclass(frozen=True)
@@ -32,12 +36,26 @@ class PdeSolution:
         Of the iterative solver, the most over right sides; 0 for a direct one.
     solver : str
         The solver that was used.
+    factor : PdeFactor or None
+        What solved it, kept in memory with the solution; None in a copy by pickling.
     """
 
     values: np.ndarray
     residual: float
     n_iterations: int
     solver: str
+    factor: "PdeFactor | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def condition(self):
+        """Estimated condition number of the condensed system, at some ten solves.
+
+        NaN in a copy by pickling.
+        """
+        return np.nan if self.factor is None else self.factor.condition
+
+    def __getstate__(self):
+        return {**self.__dict__, "factor": None}
 
 
 class PdeFactor:
@@ -70,10 +88,7 @@ class PdeFactor:
         try:
             self._inner = self._make_inner(linear_solver)
         except (np.linalg.LinAlgError, RuntimeError) as error:
-            raise ValueError(
-                "The equation and the given values do not determine the field: the "
-                "condensed system is singular to working precision."
-            ) from error
+            raise ValueError(NOT_DETERMINED) from error
         self.residual, self.n_iterations = 0.0, 0
 
     def __repr__(self):
@@ -85,7 +100,7 @@ class PdeFactor:
             linear_solver = "multigrid" if large else "direct"
         if linear_solver == "direct":
             return factor_direct(self.condensed)
-        return MultigridFactor(self.condensed, self.tol)
+        return ITERATIVE[linear_solver](self.condensed, self.coefficients, self.tol)
 
     @property
     def solver(self):
@@ -149,7 +164,7 @@ class PdeFactor:
         source = np.broadcast_to(source / system.structure_weight, (len(source), k))
         values = self._solve(rhs, source) / system.units[:, None]
         values = values[:, :, 0] if flat else values
-        return PdeSolution(values, self.residual, self.n_iterations, self.solver)
+        return PdeSolution(values, self.residual, self.n_iterations, self.solver, self)
 
     def solve_normal(self, rhs):
         """Solve with the matrix of the normal equations.
@@ -190,16 +205,21 @@ class PdeFactor:
             field += self._inner.solve(gap)
             gap = rhs - self.condensed.multiply(field)
             self.residual = _relative(gap, rhs)
-        if not self.residual <= _LOST:
-            warnings.warn(
-                f"The direct solve left a relative residual of {self.residual:.1e}, "
-                f"above {_LOST:.0e}: the equation and the given values hardly "
-                "determine the field. Coefficients of like size in units of the "
-                "mean steps, or more given values, help.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        warn_if_lost(self.residual, stacklevel=5)
         return field
+
+
+def warn_if_lost(residual, stacklevel):
+    """Warn where a direct solve left more than rounding explains."""
+    if not residual <= _LOST:
+        warnings.warn(
+            f"The direct solve left a relative residual of {residual:.1e}, above "
+            f"{_LOST:.0e}: the equation and the given values hardly determine the "
+            "field. Coefficients of like size in units of the mean steps, or more "
+            "given values, help.",
+            ConvergenceWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _relative(gap, rhs):

@@ -8,9 +8,11 @@ from sklearn.exceptions import ConvergenceWarning
 from skident.solvers._pde_cg import conjugate_gradients
 from skident.solvers._pde_direct import factor_direct
 from skident.solvers._pde_multigrid import MultigridPreconditioner
+from skident.solvers._pde_vcycle import PublishedCycle, flexible_gmres
 
-# Iterations of conjugate gradients after which the direct solver takes over.
-_MAX_ITER = 60
+# Iterations after which the direct solver takes over, of conjugate gradients and of the
+# published cycle, which needs more the larger the grid is.
+_MAX_ITER, _MAX_PUBLISHED = 60, 300
 # Operations of a banded factor, nodes times the square of the band, from which on
 # multigrid is as fast: 128^2 nodes, and about 7000 nodes in two dimensions of space.
 _DIRECT_WORK = 4.0e9
@@ -28,6 +30,8 @@ class IterativeFactor:
     Parameters
     ----------
     condensed : Condensed
+    coefficients : ndarray of shape (n_nodes, n_variables)
+        From which it was made.
     tol : float
         Relative residual of the condensed system at which to stop.
 
@@ -39,12 +43,12 @@ class IterativeFactor:
         Of the last solve, the most over right sides.
     """
 
-    def __init__(self, condensed, tol):
+    def __init__(self, condensed, coefficients, tol):
         self.condensed, self.tol = condensed, tol
         self.name, self.n_iterations = self._name, 0
         self._direct = None
         try:
-            self._set_up()
+            self._set_up(coefficients)
         except np.linalg.LinAlgError:
             self._fall_back("a block of it is not positive definite")
 
@@ -71,14 +75,10 @@ class IterativeFactor:
         try:
             self._direct = factor_direct(self.condensed)
         except MemoryError as error:
-            then = (
-                f"What was reached is kept, since a direct solver does not fit: {error}"
-            )
+            then = f"The last iterate is kept, for want of memory: {error}"
         else:
             self.name = "direct"
-            then = (
-                "It is solved directly instead; linear_solver='direct' does so at once."
-            )
+            then = "It is solved directly, as linear_solver='direct' does at once."
         warnings.warn(
             f"The solver {self._name!r} did not converge on this system: {why}. {then}",
             ConvergenceWarning,
@@ -92,7 +92,7 @@ class MultigridFactor(IterativeFactor):
 
     _name = "multigrid"
 
-    def _set_up(self):
+    def _set_up(self, coefficients):
         axes = [axis.nodes for axis in self.condensed.system.axes]
         self._cycle = MultigridPreconditioner(self.condensed.matrix, axes)
 
@@ -105,3 +105,24 @@ class MultigridFactor(IterativeFactor):
             tol=self.tol,
             max_iter=_MAX_ITER,
         )
+
+
+class PublishedFactor(IterativeFactor):
+    """Flexible GMRES on the normal equations, preconditioned as published."""
+
+    _name = "multigrid_paper"
+
+    def _set_up(self, coefficients):
+        self._cycle = PublishedCycle(self.condensed.system, coefficients)
+
+    def _iterate(self, rhs):
+        return flexible_gmres(
+            self._cycle,
+            self.condensed.matrix,
+            rhs,
+            tol=self.tol,
+            max_iter=_MAX_PUBLISHED,
+        )
+
+
+ITERATIVE = {"multigrid": MultigridFactor, "multigrid_paper": PublishedFactor}
