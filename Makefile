@@ -155,6 +155,7 @@ bench_two_env.py
 bench_selection_bias.py
 bench_score_matching.py
 bench_causal_digits.py
+bench_ode_solver.py
 endef
 export BENCHMARKS
 
