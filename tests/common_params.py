@@ -49,6 +49,10 @@ CHEAP_PARAMS = {
         "n_draws": 50,
         "n_grid": 50,
     },
+    "ScalableMNNRegressor": [
+        {"hidden": (16,), "max_epochs": 3},
+        {"hidden": (16,), "max_epochs": 3, "order": 1, "validation_fraction": 0.2},
+    ],
     # As for ICAPostProcessor; and few calibrations.
     "ShiftedNodeDetector": [
         {"tol": 1e-10, "n_calibration": 2},
@@ -68,6 +72,7 @@ ROW_ORDER_MATTERS = {
     "IRMClassifier": "minibatches are drawn by row position",
     "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
     "SAEStability": "it refits an estimator that draws by row position",
+    "ScalableMNNRegressor": "minibatches are drawn by row position",
     "ScoreMatchingSelectionATE": "minibatches are drawn by row position",
     "VRExClassifier": "minibatches are drawn by row position",
 }

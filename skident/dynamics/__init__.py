@@ -1,5 +1,6 @@
 """Governing equations of trajectories and fields, found by solving them in the loop."""
 
 from skident.dynamics._pde_terms import PDETerm
+from skident.dynamics._scalable_mnn import ScalableMNNRegressor
 
-__all__ = ["PDETerm"]
+__all__ = ["PDETerm", "ScalableMNNRegressor"]
