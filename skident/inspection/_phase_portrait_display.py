@@ -214,7 +214,14 @@ class PhasePortraitDisplay:
             ax.plot(*self.simulation.T, color="C3", zorder=3, label="simulated")
             ax.plot(*self.simulation[0], "o", color="C3", markersize=5, zorder=3)
         ax.set(xlabel=self.labels[0], ylabel=self.labels[1])
-        ax.legend(frameon=False)
+        # Orbits leave no corner free: the legend stands above them.
+        ax.legend(
+            loc="lower center",
+            bbox_to_anchor=(0.5, 1.0),
+            ncols=3,
+            fontsize="small",
+            frameon=False,
+        )
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
