@@ -6,15 +6,12 @@ import numpy as np
 import torch
 
 from skident.solvers._band_cholesky import ROUNDING
+from skident.solvers._pde_factor import NOT_DETERMINED, warn_if_lost
 from skident.utils._memory import check_memory
 
 # The condensed system couples nodes at most four apart along an axis: blocks of four
 # levels of the longest axis have neighbours only.
 _LEVELS = 4
-NOT_DETERMINED = (
-    "The equation and the given values do not determine the field: the condensed "
-    "system is singular to working precision."
-)
 
 with warnings.catch_warnings():
     # torch tells once a process that its CSR tensors are in beta.
@@ -197,8 +194,10 @@ class BlockFactor:
         # One step of refinement.
         field = field + self._substitute(reduced - self._multiply(field))
         gap = reduced - self._multiply(field)
-        size = torch.linalg.vector_norm(reduced, dim=1).clamp_min(1e-300)
+        size = torch.linalg.vector_norm(reduced, dim=1)
+        size = torch.where(size > 0, size, 1.0)
         self.residual = float((torch.linalg.vector_norm(gap, dim=1) / size).max())
+        warn_if_lost(self.residual, stacklevel=6)
         derivatives = (layout.derivatives @ field.T.contiguous()).view(
             m - 1, n_nodes, -1
         )

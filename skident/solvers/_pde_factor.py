@@ -22,7 +22,7 @@ NOT_DETERMINED = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PdeSolution:
     """What a least-squares solve found.
 
@@ -44,7 +44,7 @@ class PdeSolution:
     residual: float
     n_iterations: int
     solver: str
-    factor: "PdeFactor | None" = field(default=None, repr=False, compare=False)
+    factor: "PdeFactor | None" = field(default=None, repr=False)
 
     @property
     def condition(self):

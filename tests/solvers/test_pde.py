@@ -1,5 +1,6 @@
 """Linear equations of fields against closed forms, and what a solve reports."""
 
+import pickle
 import warnings
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_the_condition_is_that_of_the_condensed_matrix():
     truth = np.linalg.cond(factor.condensed.matrix.toarray(), 1)
     # The estimate is a lower bound, and here nearly always exact.
     assert 0.3 * truth < factor.condition < 1.001 * truth
+
+
+def test_a_solution_knows_its_condition_but_does_not_carry_it_away():
+    axes, c, exact = heat(16)
+    solution = solve_linear_pde(c, np.zeros(256), exact, axes)
+    assert solution.condition == solution.factor.condition
+    assert 1e2 < solution.condition < 1e8
+    copy = pickle.loads(pickle.dumps(solution))
+    assert (copy.values == solution.values).all()
+    assert copy.factor is None
+    assert np.isnan(copy.condition)
+    assert "factor" not in repr(solution)
 
 
 def test_what_determines_no_field_is_refused():

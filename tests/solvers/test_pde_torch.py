@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.solvers import PdeSystem, _pde_torch, solve_linear_pde
 from skident.solvers._pde_blocks_torch import BlockFactor
@@ -148,6 +149,17 @@ def test_batches_that_cannot_be_solved_are_refused(path, monkeypatch):
     monkeypatch.setattr(_memory, "_SMALL", 0)
     with pytest.raises(MemoryError, match="needs about"):
         solve_linear_pde(torch.stack([c, c]), zero, exact, system)
+
+
+def test_a_batch_that_lost_the_equation_says_so(monkeypatch):
+    axes, c, exact = heat(8)
+    factor = BlockFactor(PdeSystem(axes), torch.tensor(c)[None])
+    inner = factor._substitute
+    monkeypatch.setattr(factor, "_substitute", lambda rhs: 0.9 * inner(rhs))
+    given = torch.tensor(exact[factor.system.boundary_nodes])[None]
+    zero = torch.zeros(1, 64, dtype=torch.float64)
+    with pytest.warns(ConvergenceWarning, match=r"residual of 1\.0e-02, above 1e-06"):
+        factor.solve(zero, given)
 
 
 def test_an_iterative_tolerance_reaches_every_solve(monkeypatch):
