@@ -1,11 +1,14 @@
 """Coefficients of an equation, by least squares through its solutions on patches."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 from joblib import Parallel, delayed
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.dynamics._pde_solve import patch_residuals
+from skident.solvers._pde_factor import NOT_DETERMINED
 
 # Damping of the first step from zero and from a start, in units of the diagonal, and
 # its factor up and down.
@@ -190,6 +193,18 @@ class _Problem:
             sse += weight * part["sse"]
         return _State(theta, sse, gram, slope, parts)
 
+    def trial(self, theta):
+        """As :meth:`at`; None where a patch has no solution at these coefficients."""
+        with warnings.catch_warnings():
+            # Of a step that is refused; the residual of one that is taken is kept.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                return self.at(theta)
+            except ValueError as error:
+                if str(error) != NOT_DETERMINED:
+                    raise
+                return None
+
 
 def _on_patch(patch, terms, theta, support, field, linear_solver):
     values, seen, residuals, jacobian, worst = patch_residuals(
@@ -242,8 +257,8 @@ def _levenberg_marquardt(problem, theta, damping, max_iter, tol):
         for _ in range(_MAX_REJECTIONS):
             theta = state.theta.copy()
             theta[problem.support] += _damped(state, damping)
-            trial = problem.at(theta)
-            if trial.sse < state.sse:
+            trial = problem.trial(theta)
+            if trial is not None and trial.sse < state.sse:
                 break
             damping *= _FACTOR
         else:
