@@ -22,6 +22,8 @@ _SLACK = 10.0
 # is enough where a fit is only to be found near.
 _FEW, _ROUGH = 12, 1e-2
 _ALL = slice(None)
+# Fits of parents that may be gone back to, in all.
+_REPAIRS = 10
 # Rounds of weighting patches and fitting again; a third changes nothing.
 _ROUNDS = 2
 
@@ -159,7 +161,7 @@ def eliminate(
     few = slice(None, None, max(len(patches) // _FEW, 1))
     if theta0 is None and few.step > 1:
         theta0 = fit(support, None, few, _ROUGH).theta
-    first = fit(support, theta0, tol=_ROUGH)
+    first = _settled(fit, support, fit(support, theta0, tol=_ROUGH))
     for _ in range(_ROUNDS):
         weights = patch_weights(first, floor)
         first = fit(support, first.theta)
@@ -169,7 +171,7 @@ def eliminate(
         parent = steps[-1].fit
         dropped, start = _least_missed(parent)
         child = _refit(fit, parent, dropped, start, fit_tol)
-        if child.loss < (1.0 - _SLACK * fit_tol) * parent.loss and repaired < max_iter:
+        if child.loss < (1.0 - _SLACK * fit_tol) * parent.loss and repaired < _REPAIRS:
             # Fewer terms fit better: the model above had stalled.
             repaired += 1
             better = fit(parent.support, child.theta)
@@ -226,6 +228,20 @@ def _without(theta, dropped):
     theta = theta.copy()
     theta[dropped] = 0.0
     return theta
+
+
+def _settled(fit, support, first):
+    """A first fit that has come to its end, from where it is or from zero."""
+    for _ in range(_REPAIRS):
+        if first.converged:
+            break
+        starts = (first.theta, None)
+        found = [fit(support, start, tol=_ROUGH) for start in starts]
+        best = min(found, key=lambda each: each.loss)
+        if best.loss >= first.loss:
+            break
+        first = best
+    return first
 
 
 def _refit(fit, parent, dropped, start, tol):
