@@ -71,8 +71,6 @@ class PdeFactor:
         Relative residual of the last solve, on the condensed system.
     n_iterations : int
         Iterations of the last solve; 0 for a direct one.
-    solver : str
-        The solver in use.
     """
 
     def __init__(self, system, coefficients, *, linear_solver="auto", tol=1e-8):
