@@ -141,6 +141,7 @@ def test_the_condition_is_that_of_the_condensed_matrix():
     truth = np.linalg.cond(factor.condensed.matrix.toarray(), 1)
     # The estimate is a lower bound, and here nearly always exact.
     assert 0.3 * truth < factor.condition < 1.001 * truth
+    assert factor.residual == 0.0
 
 
 def test_a_solution_knows_its_condition_but_does_not_carry_it_away():
