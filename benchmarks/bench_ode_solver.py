@@ -87,9 +87,9 @@ def dense(n):
     rhs = np.zeros((n, 2))
     rhs[:, 1] = np.sin(STEP * here)
     right = rows.adjoint((rhs, START[None, :, None]))
-    factor = cho_factor(
-        normal.reshape(n * block, -1), lower=True, overwrite_a=True, check_finite=False
-    )
+    # Transposed it is in LAPACK's order, and overwritten where it stands.
+    lower = normal.reshape(n * block, -1)
+    factor = cho_factor(lower.T, lower=False, overwrite_a=True, check_finite=False)
     return cho_solve(factor, right.reshape(-1), check_finite=False)[::block]
 
 

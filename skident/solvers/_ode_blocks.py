@@ -101,8 +101,8 @@ class OdeRows:
         powers = self.powers[..., None, None, : self.n_init_orders]
         init = z[..., : self.n_init_steps, :, : self.n_init_orders] / powers
         left, right = self.e * z[..., :-1, :, :], self.e * z[..., 1:, :, :]
-        forward = left @ self.taylor.T - right[..., :kept]
-        backward = (right * self.signs) @ self.taylor.T
+        forward = _rows_times(left, self.taylor.T) - right[..., :kept]
+        backward = _rows_times(right * self.signs, self.taylor.T)
         backward = backward - (left * self.signs)[..., :kept]
         rows = (equations, init, forward, backward)
         if self.central:
@@ -127,7 +127,8 @@ class OdeRows:
         if not smooth:
             return z
         forward, backward, *central = smooth
-        left, right = forward @ self.taylor, (backward @ self.taylor) * self.signs
+        left = _rows_times(forward, self.taylor)
+        right = _rows_times(backward, self.taylor) * self.signs
         left[..., :kept] -= backward * self.signs[:kept]
         right[..., :kept] -= forward
         z[..., :-1, :, :] += self.e * left
@@ -193,6 +194,12 @@ class OdeRows:
                 own[..., 2:, -2, -2] -= below2
                 own[..., 1:-1, -1, -1] += w_smooth * middle**2
         return diagonal, below, below2
+
+
+def _rows_times(array, matrix):
+    """Product of the last axis with a matrix, in one call for all steps."""
+    flat = array.reshape(-1, array.shape[-1]) @ matrix
+    return flat.reshape((*array.shape[:-1], matrix.shape[-1]))
 
 
 def _copied(xp, array, shape):
