@@ -39,6 +39,18 @@ CHEAP_PARAMS = {
         {"n_active": 2, "max_steps": 5, "variant": "isae_me", "n_encode_steps": 2},
     ],
     "IRMClassifier": {"hidden": (16,), "max_epochs": 50},
+    "MechanisticODERegressor": [
+        {},
+        {"fitter": "joint", "sparsifier": "elimination", "window": 10},
+        {
+            "fitter": "neural",
+            "hidden": 4,
+            "max_epochs": 1,
+            "n_cycles": 2,
+            "window": 5,
+            "stride": 5,
+        },
+    ],
     "SAEStability": {
         "estimator": IdentifiableSAE(n_active=2, max_steps=5),
         "n_fits": 2,
@@ -71,6 +83,7 @@ ROW_ORDER_MATTERS = {
     "AutoencoderTransformer": "minibatches are drawn by row position",
     "IRMClassifier": "minibatches are drawn by row position",
     "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
+    "MechanisticODERegressor": "rows are in order of time where no times are given",
     "SAEStability": "it refits an estimator that draws by row position",
     "ScalableMNNRegressor": "minibatches are drawn by row position",
     "ScoreMatchingSelectionATE": "minibatches are drawn by row position",

@@ -219,9 +219,18 @@ def collect(solved, states, inputs, data, library, layout):
             rows = part.group.rows
             low, high = rows.min(), rows.max() + 1
             terms = library.evaluate(inputs[low:high])
+            _check_finite(terms, library)
             design = part.integrate(terms[rows - low])
             target = data[rows] - part.carry(states[rows])
             triangles.add(
                 layout.of_rows(rows[:, 0]), np.concatenate([design, target], axis=-1)
             )
     return triangles
+
+
+def _check_finite(terms, library):
+    if not np.isfinite(terms).all():
+        bad = int(np.flatnonzero(~np.isfinite(terms).all(axis=0))[0])
+        raise ValueError(
+            f"the library's term {library.names[bad]!r} is not finite on these rows."
+        )

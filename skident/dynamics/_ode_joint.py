@@ -5,12 +5,17 @@ v the smoothed states, C the coefficients and u the solution of ``u' = terms(v) 
 the first of v. States stand in units of their scales.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from skident.dynamics._block_triangles import BlockTriangles
 
 # Halvings of a step that does not lower the loss.
 _HALVINGS = 6
+# Bytes of linear models that a step may reuse rather than compute anew.
+_KEPT_BYTES = 2**29
 
 
 class JointFit:
@@ -47,6 +52,7 @@ class JointFit:
         self.states = [states[group.group.rows] for group in solved]
         controls = inputs[:, self.n_states :]
         self.controls = [controls[group.group.rows] for group in solved]
+        self._kept = None
 
     def loss(self, coef, states=None):
         """Sum of squares of all windows, over its two parts.
@@ -98,15 +104,16 @@ class JointFit:
         """
         n_columns = int(support.sum())
         triangles = BlockTriangles(self.layout, n_columns, 1)
-        for chunk, rows, own, data, controls in self._chunks(n_columns):
-            columns, shift, kernel, _ = self._system(
-                chunk, own, data, controls, coef, support
-            )
-            target = columns @ coef[support][:, None] - shift
-            white = np.linalg.solve(
-                np.linalg.cholesky(kernel), np.concatenate([columns, target], axis=-1)
-            )
-            triangles.add(self.layout.of_rows(rows[:, 0]), white)
+        size = sum(own.shape[0] * own[0].size ** 2 for own in self.data)
+        kept = [] if 16 * size <= _KEPT_BYTES else None
+        for system in self._systems(coef, support):
+            white = system.white
+            target = white[..., :-1] @ coef[support][:, None] - white[..., -1:]
+            rows = np.concatenate([white[..., :-1], target], axis=-1)
+            triangles.add(self.layout.of_rows(system.first_rows), rows)
+            if kept is not None:
+                kept.append(system)
+        self._kept = None if kept is None else (coef, support, kept)
         return triangles
 
     def step(self, coef, support, new):
@@ -122,15 +129,17 @@ class JointFit:
         -------
         states : list of ndarray
         """
-        change = (new - coef)[support][:, None]
+        systems = self._systems(coef, support)
+        if self._kept is not None and self._kept[0] is coef:
+            systems = self._kept[2]
+        change = np.append((new - coef)[support], 1.0)[:, None]
         found = []
-        for chunk, _, own, data, controls in self._chunks(int(support.sum())):
-            columns, shift, kernel, slopes = self._system(
-                chunk, own, data, controls, coef, support
-            )
-            pull = np.linalg.solve(kernel, columns @ change + shift)
-            move = -slopes.swapaxes(-1, -2) @ pull / self.weight
-            found.append(data + move.reshape(data.shape) * self.scales)
+        for system in systems:
+            pull = _triangular(system.factor, system.white @ change, transposed=True)
+            move = -system.slopes.swapaxes(-1, -2) @ pull / self.weight
+            shape = (len(move), -1, self.n_states)
+            found.append(system.data + move.reshape(shape) * self.scales)
+        self._kept = None
         return self._regrouped(found)
 
     def advance(self, coef, support, new):
@@ -173,20 +182,18 @@ class JointFit:
             before = loss
         return before
 
-    def _chunks(self, n_columns):
-        """Parts of the windows, whose systems fit in a bounded memory."""
+    def _systems(self, coef, support):
+        """Linear models of the windows, part by part."""
+        n_columns = int(support.sum())
         for i, group in enumerate(self.solved):
             size = group.length * self.n_states
             low = 0
             for part in group.chunks(size * (4 * size + 3 * n_columns)):
                 here = slice(low, low + len(part))
                 low += len(part)
-                yield (
-                    part,
-                    part.group.rows,
-                    self.states[i][here],
-                    self.data[i][here],
-                    self.controls[i][here],
+                own, data = self.states[i][here], self.data[i][here]
+                yield self._system(
+                    part, own, data, self.controls[i][here], coef, support
                 )
 
     def _regrouped(self, parts):
@@ -201,17 +208,11 @@ class JointFit:
         return found
 
     def _system(self, group, own, data, controls, coef, support):
-        """Linear parts of the loss of some windows, in units of the scales.
+        """Linear model of some windows, in units of the scales.
 
         With d the move of the states from the data, the solution's residual is
         ``columns dC + slopes d + shift``; minimised over d, the loss is that residual
-        without d, weighted by the inverse of ``kernel``.
-
-        Returns
-        -------
-        columns : ndarray of shape (n_windows, length * n_states, n_columns)
-        shift : ndarray of shape (n_windows, length * n_states, 1)
-        kernel, slopes : ndarray of shape (n_windows, length * n_states, the same)
+        without d, weighted by the inverse of a kernel.
         """
         K, w, D = own.shape
         inputs = np.concatenate([own, controls], axis=-1)
@@ -239,4 +240,33 @@ class JointFit:
         shift = rest.reshape(K, w * D, 1) - slopes @ moved
         kernel = slopes @ slopes.swapaxes(-1, -2) / self.weight
         kernel[:, np.arange(w * D), np.arange(w * D)] += 1.0
-        return columns.reshape(K, w * D, -1), shift, kernel, slopes
+        factor = np.linalg.cholesky(kernel)
+        rows = np.concatenate([columns.reshape(K, w * D, -1), shift], axis=-1)
+        white = _triangular(factor, rows)
+        return _System(group.group.rows[:, 0], data, factor, white, slopes)
+
+
+class _System(NamedTuple):
+    """Linear model of some windows, whitened.
+
+    ``white`` is the inverse of ``factor``, Cholesky's of the kernel, times the columns
+    and, last, the shift.
+    """
+
+    first_rows: np.ndarray
+    data: np.ndarray
+    factor: np.ndarray
+    white: np.ndarray
+    slopes: np.ndarray
+
+
+def _triangular(factors, rights, transposed=False):
+    """Solve lower triangular systems, one a window, or those of their transposes."""
+    return np.stack(
+        [
+            solve_triangular(
+                factor, right, lower=True, trans=int(transposed), check_finite=False
+            )
+            for factor, right in zip(factors, rights, strict=True)
+        ]
+    )

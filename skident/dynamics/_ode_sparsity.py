@@ -5,10 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 
 # A removal that costs as many times the dearest one before it took a term that the
-# others cannot stand in for.
+# others cannot stand in for, if it also costs these shares of the loss and of the
+# target's sum of squares. On Lorenz's system with 1 to 10 % of noise spurious terms
+# cost less than 0.1 % of the loss in "joint"; without noise the loss is the solver's
+# own error, which terms make up for.
 _JUMP = 5.0
-# Losses below this share of the target's sum of squares are rounding.
-_ROUNDING = 1e-20
+_SHARE_OF_LOSS = 1e-3
+_SHARE_OF_TOTAL = 1e-6
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ def drop_small(regression, support, sizes, threshold, threshold_rel, n_cycles):
     Returns
     -------
     path : EquationPath
-    n_cycles : int
-        Cycles run.
+        A step a cycle.
     """
     steps, support = [], support.copy()
     for cycle in range(n_cycles):
@@ -102,11 +104,11 @@ def drop_small(regression, support, sizes, threshold, threshold_rel, n_cycles):
         steps.append((support, coef, loss, t_ratios(coef, stderr)))
         kept = support & keep_large(coef, sizes, threshold, threshold_rel)
         if (kept == support).all():
-            return _path(steps, cycle), cycle + 1
+            return _path(steps, cycle)
         support = kept
     coef, stderr, loss = regression.fit(support)
     steps.append((support, coef, loss, t_ratios(coef, stderr)))
-    return _path(steps, n_cycles), n_cycles
+    return _path(steps, n_cycles)
 
 
 def keep_large(coef, sizes, threshold, threshold_rel):
@@ -133,17 +135,19 @@ def eliminate(regression, support, t_min):
     -------
     path : EquationPath
         Down to no term. The step kept is that before the first removal of a term with a
-        t-ratio above ``t_min`` that raises the loss five times as much as any before.
+        t-ratio above ``t_min`` that raises the loss five times as much as any before,
+        by a thousandth of itself and a millionth of the target's sum of squares.
     """
     support = support.copy()
-    floor = _ROUNDING * regression.total
-    steps, chosen, dearest, before = [], None, floor, None
+    steps, chosen, dearest, before = [], None, 0.0, None
     while True:
         coef, stderr, loss = regression.fit(support)
         t = t_ratios(coef, stderr)
         if before is not None:
             rise = loss - before[0]
-            if chosen is None and before[1] > t_min and rise > _JUMP * dearest:
+            bar = _SHARE_OF_LOSS * before[0] + _SHARE_OF_TOTAL * regression.total
+            dear = rise > max(bar, _JUMP * dearest)
+            if chosen is None and before[1] > t_min and dear:
                 chosen = len(steps) - 1
             dearest = max(dearest, rise)
         steps.append((support, coef, loss, t))

@@ -4,9 +4,82 @@ import warnings
 
 import numpy as np
 from scipy.integrate import LSODA
+from sklearn.utils import check_array
 
 # Steps of one trajectory: an integration that needs more has stalled.
 _MAX_STEPS = 200_000
+# States this many times larger than any seen are taken to blow up.
+_BLOW_UP = 1e4
+
+
+def simulate(coef, library, largest, names, x0, times, controls, rtol):
+    """Trajectories of equations from one state, or from several.
+
+    Parameters
+    ----------
+    coef : ndarray of shape (n_states, n_terms)
+    library : Library
+    largest : ndarray of shape (n_states,)
+        Largest size of each state that was seen.
+    names : list of str
+        Of states and controls.
+    x0, times, controls, rtol
+        As in ``MechanisticODERegressor.simulate``.
+
+    Returns
+    -------
+    states : ndarray of shape (n_times, n_states) or (n_starts, n_times, n_states)
+    """
+    times = check_array(times, ensure_2d=False, dtype=np.float64, input_name="times")
+    if times.ndim != 1 or (np.diff(times) <= 0).any():
+        raise ValueError("times must be one-dimensional and grow.")
+    starts = check_array(x0, ensure_2d=False, dtype=np.float64, input_name="x0")
+    n_states = len(coef)
+    if starts.ndim not in (1, 2) or starts.shape[-1] != n_states:
+        raise ValueError(
+            f"x0 must be of shape ({n_states},) or (n_starts, {n_states}), got "
+            f"shape {starts.shape}."
+        )
+    inputs = _controls_at(controls, times, len(names) - n_states)
+
+    def rate(t, state):
+        return coef @ library.evaluate(np.append(state, inputs(t)))
+
+    def jacobian(t, state):
+        slopes = library.jacobian(np.append(state, inputs(t)))
+        return coef @ slopes[:, :n_states]
+
+    largest = np.where(largest > 0, largest, 1.0)
+    found = [
+        integrate(
+            rate,
+            jacobian,
+            start,
+            times,
+            bounds=_BLOW_UP * np.maximum(largest, np.abs(start)),
+            names=names,
+            rtol=rtol,
+        )
+        for start in np.atleast_2d(starts)
+    ]
+    return np.stack(found) if starts.ndim == 2 else found[0]
+
+
+def _controls_at(controls, times, n_controls):
+    """Function of a time that returns the controls there."""
+    if callable(controls):
+        return controls
+    if controls is None and n_controls == 0:
+        return lambda t: ()
+    wanted = (len(times), n_controls)
+    if controls is None or np.shape(controls) != wanted:
+        got = "None" if controls is None else f"shape {np.shape(controls)}"
+        raise ValueError(
+            f"controls must be of shape (n_times, n_controls) = {wanted} or a "
+            f"function of a time, got {got}."
+        )
+    columns = check_array(controls, dtype=np.float64, input_name="controls").T
+    return lambda t: [np.interp(t, times, column) for column in columns]
 
 
 def integrate(rate, jacobian, start, times, *, bounds, names, rtol, max_steps=None):

@@ -32,6 +32,14 @@ class Series:
         """Rows of each trajectory."""
         return np.diff(self.starts)
 
+    @property
+    def mean_step(self):
+        """Mean time between neighbouring rows of a trajectory."""
+        steps = np.diff(self.times)
+        inside = np.ones(len(steps), bool)
+        inside[self.starts[1:-1] - 1] = False
+        return float(steps[inside].mean())
+
     def even(self):
         """Whether each trajectory has steps of one size."""
         for low, high in zip(self.starts[:-1], self.starts[1:], strict=True):
@@ -70,6 +78,46 @@ def order_series(X, trajectories, times, dt):
         within = np.arange(len(X)) - np.repeat(starts[:-1], counts)
         return Series(order, dt * within, starts)
     return Series(order, times[order], starts)
+
+
+@dataclass(frozen=True)
+class OdeTable:
+    """States and controls in order of trajectory and time.
+
+    Parameters
+    ----------
+    series : Series
+    data : ndarray of float64 of shape (n_rows, n_states)
+    controls : ndarray of float64 of shape (n_rows, n_controls)
+    """
+
+    series: Series
+    data: np.ndarray
+    controls: np.ndarray
+
+    def inputs(self, states):
+        """Smoothed states and controls, (n_rows, n_inputs)."""
+        return np.concatenate([states, self.controls], axis=1)
+
+
+def make_table(X, n_states, trajectories, times, dt):
+    """A long table as states and controls in order.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+    n_states : int
+        Columns before the controls.
+    trajectories, times, dt
+        As in :func:`order_series`.
+
+    Returns
+    -------
+    table : OdeTable
+    """
+    series = order_series(X, trajectories, times, dt)
+    rows = X[series.order].astype(np.float64)
+    return OdeTable(series, rows[:, :n_states], rows[:, n_states:])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""What fitted equations say of trajectories, and how they are written."""
+
+import numpy as np
+
+from skident.dynamics._ode_fit import average, choose_window, solve_rows, state_scales
+from skident.dynamics._ode_joint import JointFit
+from skident.dynamics._ode_operators import solve_groups
+from skident.dynamics._ode_smoothing import smooth
+from skident.dynamics._windows import cut_windows
+
+# Gauss-Newton steps that fit the states of a joint fit to given equations.
+_ROUNDS = 12
+
+
+def read_back(table, library, coef, window, module, params):
+    """Smoothed states and solutions on trajectories, by given equations.
+
+    Parameters
+    ----------
+    table : OdeTable
+    library : Library
+    coef : ndarray of shape (n_states, n_terms)
+    window : int
+        Rows of a window of the fit.
+    module : torch.nn.Module or None
+        Its networks.
+    params : estimator
+
+    Returns
+    -------
+    states, solutions : ndarray of shape (n_rows, n_states)
+        In the order of the table; the data where a trajectory has one row.
+    """
+    data = table.data
+    window = choose_window(window, table)
+    groups = cut_windows(table.series, window, window)
+    if not groups:
+        return data.copy(), data.copy()
+    solved = solve_groups(groups, params.order, params.n_init_steps)
+    states = smooth(data, table.series)[0] if params.encoder == "savgol" else data
+    inputs = table.inputs(states)
+    if params.fitter == "varpro" or (module is not None and module.encoder is None):
+        return states, solve_rows(solved, states, inputs, data, library, coef)
+    joint = JointFit(
+        solved,
+        states,
+        inputs,
+        data,
+        library,
+        None,
+        params.smooth_weight,
+        state_scales(table, params.standardize),
+    )
+    if params.fitter == "joint":
+        joint.smooth(coef, _ROUNDS, params.tol)
+    else:
+        from skident.dynamics._mechanistic_ode_net import smoothed_windows
+
+        # The network knows windows of one length; shorter ones pass as they are.
+        joint.states = [
+            smoothed_windows(module, own)
+            if own.shape[1] == module.config["length"]
+            else own
+            for own in joint.states
+        ]
+    states = average(solved, joint.states, data)
+    return states, average(solved, joint.solutions(coef), data)
+
+
+def write_equation(name, terms, coef, precision):
+    """An equation such as "x' = -10 x + 10 y".
+
+    Parameters
+    ----------
+    name : str
+    terms : sequence of str
+    coef : ndarray of shape (n_terms,)
+    precision : int
+        Digits of the coefficients.
+
+    Returns
+    -------
+    equation : str
+    """
+    text = ""
+    for i in np.flatnonzero(coef):
+        digits = f"{abs(float(coef[i])):.{precision}g}"
+        if terms[i] == "1":
+            term = digits
+        else:
+            term = terms[i] if digits == "1" else f"{digits} {terms[i]}"
+        sign = ("- " if text else "-") if coef[i] < 0 else ("+ " if text else "")
+        text += f" {sign}{term}"
+    return f"{name}' ={text or ' 0'}"
+
+
+def r2(data, found):
+    """1 - SSE / SST over all columns; for constant data 1 if met exactly, else 0.
+
+    Parameters
+    ----------
+    data, found : ndarray of shape (n_samples, n_columns)
+
+    Returns
+    -------
+    score : float
+    """
+    data, found = np.asarray(data, np.float64), np.asarray(found, np.float64)
+    error = np.sum((data - found) ** 2)
+    total = np.sum((data - data.mean(axis=0)) ** 2)
+    if total == 0:
+        return float(error == 0)
+    return float(1.0 - error / total)

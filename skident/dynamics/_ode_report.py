@@ -1,0 +1,230 @@
+"""What a mechanistic ODE identifies on the states that its data visit."""
+
+import numpy as np
+
+from skident.utils import Assumption, IdentifiabilityReport
+
+# Shortest direction of the solved terms, scaled to length one, that rounding allows.
+_INDEPENDENT = 1e-6
+# Standard errors that a kept coefficient should be away from zero.
+_SEEN = 2.0
+# Candidate terms should have as many rows each.
+_ROWS_A_TERM = 2.0
+# Error of the solver on the found equations, against the movement in a window.
+_RESOLVED = 0.01
+# Noise that each fitter bears, in standard deviations of a state. On Lorenz's system
+# coefficients of "varpro" are then off by some percent, those of "joint" by ten.
+_NOISE = {"varpro": 0.03, "joint": 0.3, "neural": 0.05}
+# Share of a state's variance that may be left beside noise.
+_LEFT = 0.05
+# Windows on which the solver is tried, and steps of the reference to one of it.
+_N_TRIALS, _SUBSTEPS = 20, 8
+_MIN_ROWS = 5
+
+
+def make_report(fit, table, library, coef, params, names):
+    """Report of a fit.
+
+    Parameters
+    ----------
+    fit : OdeFit
+    table : OdeTable
+    library : Library
+    coef : ndarray of shape (n_states, n_terms)
+    params : estimator
+    names : list of str
+        Of the states.
+
+    Returns
+    -------
+    report : IdentifiabilityReport
+    condition : float
+        Longest over shortest direction of the solved terms.
+    """
+    longest = float(table.series.lengths.max())
+    wanted = _MIN_ROWS if params.window == "auto" else params.window
+    values, weakest = fit.triangles.singular()
+    spread = table.data.std(axis=0)
+    moving = np.where(spread > 0, spread, np.nan)
+    noise = _largest(fit.noise / moving)
+    left = np.square(table.data - fit.solutions).mean(axis=0) / moving**2
+    # A smooth of the data is what the other fitters than "joint" compare with.
+    noisy = 0.0 if np.isnan(noise) else noise**2
+    t = np.abs(coef / fit.stderr)[fit.support]
+    assumptions = [
+        Assumption.at_least(
+            "trajectories are as long as a window",
+            "rows of the longest trajectory",
+            longest,
+            float(max(wanted, _MIN_ROWS)),
+        ),
+        Assumption.at_least(
+            "the data are enough for the library",
+            "rows of trajectories, per candidate term",
+            len(table.data) / len(library),
+            _ROWS_A_TERM,
+        ),
+        Assumption.at_least(
+            "terms differ on the visited states",
+            "smallest singular value of the solved terms, each scaled to length one",
+            float(values[-1]),
+            _INDEPENDENT,
+        ),
+        Assumption.at_most(
+            "noise is small enough for the fitter",
+            "what a local cubic leaves, over the state's standard deviation; the "
+            "largest",
+            noise,
+            _NOISE[params.fitter],
+        ),
+        Assumption.at_most(
+            "the sampling resolves the equations found",
+            "error of the solver against steps eight times finer, over the movement "
+            "in a window; the largest of a state",
+            refined_gap(fit, table, library, coef),
+            _RESOLVED,
+        ),
+        Assumption.at_most(
+            "the equations explain the trajectories",
+            "share of a state's variance that solved windows leave; the largest",
+            _largest(left),
+            max(_LEFT, 5.0 * noisy),
+        ),
+        Assumption.at_least(
+            "kept terms are told from zero",
+            "smallest coefficient, in standard errors",
+            float(t.min()) if len(t) and np.isfinite(t).all() else np.nan,
+            _SEEN,
+        ),
+        Assumption(
+            "every state that drives another is measured",
+            "shows only where it leaves trajectories unexplained",
+        ),
+        Assumption(
+            "the equations are combinations of the library's terms",
+            "shows only where it leaves trajectories unexplained",
+        ),
+    ]
+    report = IdentifiabilityReport(
+        target="the equations' terms and coefficients",
+        up_to="nothing",
+        assumptions=assumptions,
+        notes=_notes(fit, library, values, weakest, t, names),
+        advice=_advice(assumptions, params),
+    )
+    condition = values[0] / values[-1] if values[-1] > 0 else np.inf
+    return report, float(condition)
+
+
+def refined_gap(fit, table, library, coef):
+    """Error of the solver on trajectories of the equations that were found.
+
+    Some windows are integrated anew, from their first states, with steps eight times
+    finer, and what the solver makes of the rates there is compared with the states.
+
+    Parameters
+    ----------
+    fit : OdeFit
+    table : OdeTable
+    library : Library
+    coef : ndarray of shape (n_states, n_terms)
+
+    Returns
+    -------
+    gap : float
+        Root mean square difference over root mean square movement in a window, the
+        largest of a state; infinite where the equations blow up in a window, NaN where
+        nothing moves.
+    """
+    whole = max(fit.solved, key=len)
+    which = np.unique(np.linspace(0, len(whole) - 1, _N_TRIALS).astype(int))
+    trial = whole.part(which)
+    rows = trial.group.rows
+    steps = np.diff(table.series.times[rows], axis=1)
+    controls = table.controls[rows]
+
+    def rate(states, at):
+        return library.evaluate(np.concatenate([states, at], axis=-1)) @ coef.T
+
+    path = [fit.states[rows[:, 0]]]
+    with np.errstate(all="ignore"):
+        for t in range(steps.shape[1]):
+            h = steps[:, t, None] / _SUBSTEPS
+            state, rise = path[-1], controls[:, t + 1] - controls[:, t]
+            for k in range(_SUBSTEPS):
+                low, middle, high = (
+                    controls[:, t] + rise * (k + share) / _SUBSTEPS
+                    for share in (0.0, 0.5, 1.0)
+                )
+                k1 = rate(state, low)
+                k2 = rate(state + h / 2 * k1, middle)
+                k3 = rate(state + h / 2 * k2, middle)
+                k4 = rate(state + h * k3, high)
+                state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+            path.append(state)
+        path = np.stack(path, axis=1)
+        found = trial.solve(rate(path, controls), path)
+        gap = np.square(found - path).mean(axis=(0, 1))
+        moved = np.square(path - path.mean(axis=1, keepdims=True)).mean(axis=(0, 1))
+    if not np.isfinite(gap).all() or not np.isfinite(moved).all():
+        return np.inf
+    return _largest(np.sqrt(gap / np.where(moved > 0, moved, np.nan)))
+
+
+def _largest(values):
+    known = values[~np.isnan(values)]
+    return float(known.max()) if len(known) else np.nan
+
+
+def _notes(fit, library, values, weakest, t, names):
+    notes = []
+    if values[-1] < _INDEPENDENT * values[0] * 10:
+        strength = np.abs(weakest)
+        tied = np.flatnonzero(strength > 0.1 * strength.max())
+        tied = tied[np.argsort(-strength[tied])][:8]
+        listed = ", ".join(library.names[i] for i in tied)
+        notes.append(
+            f"On the visited states these terms make up for each other: {listed}."
+        )
+    still = [
+        name for name, own in zip(names, fit.support, strict=True) if not own.any()
+    ]
+    if still:
+        notes.append(f"No term is left in the equation of {', '.join(still)}.")
+    undecided = [
+        f"{library.names[i]} in that of {names[d]}"
+        for d, i in np.argwhere(fit.support)
+        if np.abs(fit.coef[d, i]) < _SEEN * fit.stderr[d, i]
+    ]
+    if undecided:
+        notes.append(f"The data do not decide on: {', '.join(undecided[:8])}.")
+    if fit.layout.n_independent < 10:
+        notes.append(
+            f"The trajectories have room for {fit.layout.n_independent:.1f} windows "
+            "that share no row: standard errors are rough."
+        )
+    return notes
+
+
+def _advice(assumptions, params):
+    advice = {
+        "trajectories are as long as a window": "A smaller window is used.",
+        "the data are enough for the library": "Take a smaller degree.",
+        "terms differ on the visited states": (
+            "Take a smaller library, or trajectories that visit more states."
+        ),
+        "noise is small enough for the fitter": (
+            'Try fitter="joint".' if params.fitter != "joint" else "Measure better."
+        ),
+        "the sampling resolves the equations found": (
+            "Try order=3, shorter windows, or sample more often."
+        ),
+        "the equations explain the trajectories": (
+            "Try a larger library, a smaller threshold or shorter windows."
+        ),
+        "kept terms are told from zero": (
+            'Try sparsifier="elimination" or a smaller library.'
+        ),
+    }
+    found = [advice[a.name] for a in assumptions if a.verdict == "violated"]
+    return " ".join(found)
