@@ -185,14 +185,19 @@ def test_a_solve_refines_where_rounding_shows(monkeypatch):
 
 
 def test_factors_that_would_not_fit_are_refused_before(monkeypatch):
-    monkeypatch.setattr(_memory, "available_memory", lambda: 2**20)
-    monkeypatch.setattr(_memory, "_SMALL", 0)
     axes, c, _ = heat(64)
     system = PdeSystem(axes)
+    monkeypatch.setattr(_memory, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(_memory, "_SMALL", 0)
+    with pytest.raises(MemoryError, match=r"grid of 4096 nodes needs about 5\.08 MiB"):
+        PdeSystem(axes)
+    with pytest.raises(MemoryError, match="condensed matrix of 4096 nodes"):
+        system.condensation.condense(c).matrix.sum()
     with pytest.raises(
         MemoryError, match=r"band of the condensed system.* needs about"
     ):
         system.factor(c)
     monkeypatch.setattr(_pde_direct, "_MAX_BAND_WORK", 0)
+    monkeypatch.setattr(_memory, "available_memory", lambda: 2**24)
     with pytest.raises(MemoryError, match="linear_solver='multigrid'"):
         system.factor(c)
