@@ -284,7 +284,7 @@ def _paired(diagonal, below, across):
     wide[:, :, :block, :block] = diagonal[:, 0::2]
     wide[:, : n_steps // 2, block:, block:] = diagonal[:, 1::2]
     if n > n_steps:
-        wide[:, -1, block:, block:] = torch.eye(block, dtype=wide.dtype)
+        wide[:, -1, block:, block:] = torch.eye(block).to(wide)
     wide[:, : n_steps // 2, block:, :block] = below[:, 0::2]
     wide[:, :, :block, block:] = wide[:, :, block:, :block].mT
     later = below[:, 1::2]
