@@ -56,7 +56,9 @@ def patch_shape(shape, patch_size=None):
     shape : tuple of int
         Of the grid, time first.
     patch_size : int, tuple of int or None, default=None
-        ``None`` is 32 an axis with one axis of space, (8, 16, 16) with two.
+        ``None`` is 64 an axis with one axis of space, (8, 16, 16) with two. The values
+        given on a patch's faces carry the error of the smooth field, and the smaller
+        the patch the more of what it says comes from them.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def patch_shape(shape, patch_size=None):
         If there is not one size an axis, or a size below 2.
     """
     if patch_size is None:
-        patch_size = (32, 32) if len(shape) == 2 else (8, 16, 16)
+        patch_size = (64, 64) if len(shape) == 2 else (8, 16, 16)
     sizes = [patch_size] * len(shape) if np.ndim(patch_size) == 0 else list(patch_size)
     if len(sizes) != len(shape):
         raise ValueError(
