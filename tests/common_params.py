@@ -51,6 +51,25 @@ CHEAP_PARAMS = {
             "stride": 5,
         },
     ],
+    "MechanisticPDERegressor": [
+        {"degree": 0, "max_patches": 2, "max_iter": 3},
+        {
+            "degree": 0,
+            "max_patches": 2,
+            "max_iter": 3,
+            "encoder": "conv",
+            "fitter": "adam",
+            "sparsifier": "threshold",
+            "max_epochs": 2,
+            "device": "cpu",
+            "net_params": {
+                "module__n_filters": 2,
+                "module__n_layers": 1,
+                "module__n_latents": 2,
+                "module__n_hidden": 4,
+            },
+        },
+    ],
     "SAEStability": {
         "estimator": IdentifiableSAE(n_active=2, max_steps=5),
         "n_fits": 2,
@@ -84,6 +103,7 @@ ROW_ORDER_MATTERS = {
     "IRMClassifier": "minibatches are drawn by row position",
     "IdentifiableSAE": "minibatches and the penalty's noise are drawn by row position",
     "MechanisticODERegressor": "rows are in order of time where no times are given",
+    "MechanisticPDERegressor": "without times, rows are in the order of time",
     "SAEStability": "it refits an estimator that draws by row position",
     "ScalableMNNRegressor": "minibatches are drawn by row position",
     "ScoreMatchingSelectionATE": "minibatches are drawn by row position",
@@ -91,4 +111,6 @@ ROW_ORDER_MATTERS = {
 }
 
 # {class name: why the method is defined by its training rows}.
-KEEPS_TRAINING_DATA = {}
+KEEPS_TRAINING_DATA = {
+    "MechanisticPDERegressor": "the denoised field and its reconstruction are results",
+}
