@@ -91,15 +91,14 @@ def inverse_norms(xp, factor):
         return (factor.solve(shaped)[0] / scale).reshape((n_systems, -1))
 
     ones = xp.ones_like(scale).reshape((n_systems, -1))
-    x = ones / ones.shape[1]
-    best = ones[:, 0] * 0
-    for _ in range(3):
-        y = solve(x)
-        best = xp.maximum(best, abs(y).sum(axis=-1))
-        gradient = abs(solve(xp.where(y >= 0, ones, -ones)))
-        x = ones * (gradient >= xp.amax(gradient, -1)[:, None])
-        x = x / x.sum(axis=-1)[:, None]
-    return best
+    # The norm is largest at a unit vector: that of the steepest ascent from the mean
+    # of all, after which further steps hardly ever add a tenth.
+    start = solve(ones / ones.shape[1])
+    ascent = abs(solve(xp.where(start >= 0, ones, -ones)))
+    column = ones * (ascent >= xp.amax(ascent, -1)[:, None])
+    column = column / column.sum(axis=-1)[:, None]
+    ends = [abs(y).sum(axis=-1) for y in (start, solve(column))]
+    return xp.maximum(*ends)
 
 
 def residual_norms(xp, rows, rhs, init):
