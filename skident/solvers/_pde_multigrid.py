@@ -6,10 +6,10 @@ from scipy import sparse
 from skident.solvers._pde_blocks import LineBlocks, interpolation, kept_nodes
 from skident.utils._memory import check_memory
 
-# Per number of axes: lines of a block along each axis across the lines, nodes to one
-# on the next level, degree of the interpolation, and up to how many lines an axis is
-# not coarsened.
-_PLANS = {2: (8, 4, 3, 12), 3: (4, 2, 1, 8)}
+# Per number of axes: lines of a block along each axis across the lines, lines to one on
+# the next level, and up to how many lines an axis is not coarsened. Larger blocks cost
+# more than the iterations they save.
+_PLANS = {2: (8, 4, 12), 3: (4, 3, 8)}
 _SMOOTHERS = ("gauss_seidel", "chebyshev")
 
 
@@ -35,10 +35,9 @@ class MultigridPreconditioner:
         axis of space and 4 x 4 nodes with two. One is the classical line relaxation.
     coarsening : int or None, default=None
         Every so many lines go to the next level, with the last; None is 4 with one axis
-        of space, 2 with two.
-    degree : int or None, default=None
-        Degree of the interpolating polynomials; None is 3 with one axis of space, 1
-        with two.
+        of space, 3 with two.
+    degree : int, default=3
+        Degree of the interpolating polynomials.
     n_sweeps : int, default=1
         Sweeps of the smoother before, and as many after, each visit to the coarser
         levels. Of "chebyshev" it is the polynomial's degree divided by four.
@@ -106,7 +105,7 @@ class MultigridPreconditioner:
         *,
         block=None,
         coarsening=None,
-        degree=None,
+        degree=3,
         n_sweeps=1,
         smoother="gauss_seidel",
     ):
@@ -129,7 +128,6 @@ class MultigridPreconditioner:
         plan = _PLANS[len(axes)]
         block = plan[0] if block is None else block
         coarsening = plan[1] if coarsening is None else coarsening
-        degree = plan[2] if degree is None else degree
         if block < 1 or coarsening < 2 or degree < 1 or n_sweeps < 1:
             raise ValueError(
                 "block, degree and n_sweeps must be at least 1 and coarsening at least "
@@ -152,7 +150,7 @@ class MultigridPreconditioner:
             16.0 * n_nodes * (width + 1) + 60.0 * matrix.nnz,
             "Multigrid, narrower with a smaller block,",
         )
-        self._build(matrix, numbers.ravel(), axes, block, coarsening, degree, plan[3])
+        self._build(matrix, numbers.ravel(), axes, block, coarsening, degree, plan[2])
 
     def _build(self, matrix, numbers, axes, block, coarsening, degree, last):
         n_entries = matrix.nnz
