@@ -14,7 +14,7 @@ from skident.solvers._pde_vcycle import PublishedCycle, flexible_gmres
 # published cycle, which needs more the larger the grid is.
 _MAX_ITER, _MAX_PUBLISHED = 60, 300
 # Operations of a banded factor, nodes times the square of the band, from which on
-# multigrid is as fast: 128^2 nodes, and about 7000 nodes in two dimensions of space.
+# multigrid is as fast: 128^2 nodes, and about 6000 nodes in two dimensions of space.
 _DIRECT_WORK = 4.0e9
 
 
