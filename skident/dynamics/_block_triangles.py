@@ -161,11 +161,14 @@ class BlockTriangles:
         Returns
         -------
         stderr : ndarray of shape (len(columns),)
-            Infinite where columns are dependent.
+            Infinite where columns are dependent, or a single window is all there is.
         """
-        k = len(columns)
+        k, n = len(columns), self.layout.n_independent
         if k == 0:
             return np.zeros(0)
+        # One window alone says nothing of its noise.
+        if n <= 1:
+            return np.full(k, np.inf)
         norms = self.norms[columns]
         bread = np.linalg.qr(self.triangle[:, columns] / norms, mode="r")
         scale = np.abs(np.diag(bread))
@@ -185,9 +188,7 @@ class BlockTriangles:
         spread = solve_triangular(bread, spread)
         variance = np.square(spread).sum(axis=1) / (lag + 1)
         # Fitted coefficients take their share of what independent windows know.
-        n = self.layout.n_independent
-        correction = n / max(n - k, 1.0) if n > 1 else np.inf
-        return np.sqrt(variance * correction) / norms
+        return np.sqrt(variance * n / max(n - k, 1.0)) / norms
 
 
 def collect(solved, states, inputs, data, library, layout):
@@ -212,8 +213,13 @@ def collect(solved, states, inputs, data, library, layout):
     """
     p, d = len(library), data.shape[1]
     triangles = BlockTriangles(layout, p, d)
-    longest = max(group.length for group in solved)
-    check_memory(8 * (p + d) * max(3 * longest, p + d), "the design of a window")
+    n_rows = sum(group.group.rows.size for group in solved)
+    kept = min(n_rows, layout.n_blocks * (p + d)) + 3 * solved[0].length
+    check_memory(
+        # What is kept is stacked once more for the triangle of all.
+        16 * kept * (p + d),
+        f"A library of {p:,} terms on these trajectories (take a smaller degree)",
+    )
     for group in solved:
         for part in group.chunks(2 * group.length * (p + d)):
             rows = part.group.rows

@@ -1,5 +1,6 @@
 """Ordinary differential equations of trajectories, found by solving them."""
 
+import warnings
 from functools import partial
 from numbers import Integral, Real
 
@@ -143,8 +144,8 @@ class MechanisticODERegressor(
     history_ : dict of ndarray
         Losses by Gauss-Newton step ("total", "solution", "smoothing"; "joint") or by
         epoch ("total"; "neural"); empty for "varpro".
-    module_ : torch.nn.Module or None
-        The networks of "neural", on the CPU.
+    module_ : torch.nn.Module
+        The networks, on the CPU; with ``fitter="neural"`` only.
     identifiability_ : IdentifiabilityReport
         The theory's assumptions, and which of them these data contradict.
     n_features_in_ : int
@@ -339,6 +340,13 @@ class MechanisticODERegressor(
                 "trajectories must have at least 2 rows in one of them, got 1 sample "
                 f"in each; n_samples = {len(X)}."
             )
+        if not table.series.even():
+            warnings.warn(
+                "Steps vary: each window is solved by operators of its own, which "
+                "takes longer than even steps do.",
+                UserWarning,
+                stacklevel=3,
+            )
         names = fitted._names()
         library = make_library(self.library, names, self.degree, self.include_bias)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -357,7 +365,8 @@ class MechanisticODERegressor(
         fitted.reconstruction_mse_ = float(np.square(table.data - fit.solutions).mean())
         fitted.n_cycles_run_ = fit.n_cycles
         fitted.history_ = fit.history
-        fitted.module_ = fit.module
+        if fit.module is not None:
+            fitted.module_ = fit.module
         fitted._largest = np.abs(table.data).max(axis=0)
         fitted.identifiability_, fitted.condition_number_ = make_report(
             fit, table, library, fit.coef, self, names[:n_states]
@@ -469,25 +478,8 @@ class MechanisticODERegressor(
             rtol,
         )
 
-    def denoise(self, X, *, trajectories=None, times=None):
-        """Smoothed states, as the fitter has them, of trajectories seen or not.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        trajectories, times : array-like of shape (n_samples,), default=None
-            As in ``fit``.
-
-        Returns
-        -------
-        states : ndarray of shape (n_samples, n_equations)
-            In the order of the rows; the data themselves for ``fitter="varpro"`` with
-            ``encoder="identity"``.
-        """
-        return self._read_back(X, trajectories, times)[0]
-
     def reconstruct(self, X, *, trajectories=None, times=None):
-        """Solutions of the equations on windows of trajectories.
+        """Solutions of the equations on windows: trajectories without their noise.
 
         Parameters
         ----------
@@ -498,10 +490,17 @@ class MechanisticODERegressor(
         Returns
         -------
         states : ndarray of shape (n_samples, n_equations)
-            In the order of the rows, each the mean over the windows it is in; the row
-            itself where a trajectory has no other.
+            In the order of the rows. "joint" and "neural" fit the states of these
+            trajectories first; else a window starts from its first row as it is, or
+            smoothed. The row itself where a trajectory has no other.
         """
-        return self._read_back(X, trajectories, times)[1]
+        X = self._rows(X)
+        table = make_table(X, len(self.coef_), trajectories, times, self.dt)
+        module = getattr(self, "module_", None)
+        found = read_back(table, self._library, self._coef, self.window_, module, self)
+        rows = np.empty(found.shape, X.dtype)
+        rows[table.series.order] = found
+        return rows
 
     def score(self, X, y=None, *, trajectories=None, times=None):
         """Share of the states' variance that solved windows reproduce.
@@ -521,7 +520,7 @@ class MechanisticODERegressor(
             well windows are followed from their first states, no forecast.
         """
         X = self._rows(X, at_least=2)
-        found = self._read_back(X, trajectories, times)[1]
+        found = self.reconstruct(X, trajectories=trajectories, times=times)
         return r2(X[:, : len(self.coef_)], found)
 
     def score_derivative(self, X, dX):
@@ -615,19 +614,6 @@ class MechanisticODERegressor(
                 'encoder="mlp" is trained by fitter="neural"; with '
                 f'fitter="{self.fitter}" take "identity" or "savgol".'
             )
-
-    def _read_back(self, X, trajectories, times):
-        X = self._rows(X)
-        table = make_table(X, len(self.coef_), trajectories, times, self.dt)
-        found = read_back(
-            table, self._library, self._coef, self.window_, self.module_, self
-        )
-        unsorted = []
-        for part in found:
-            back = np.empty(part.shape, X.dtype)
-            back[table.series.order] = part
-            unsorted.append(back)
-        return unsorted
 
 
 def _learned(name):

@@ -92,7 +92,8 @@ def solve_groups(groups, order, n_init_steps):
             return ode_window_operator(
                 w,
                 ratios,
-                n_orders=order + 1,
+                # Few steps do not determine many derivatives.
+                n_orders=min(order, w) + 1,
                 n_init_steps=min(n_init_steps, w - 1),
                 w_eq=_EQUATION_WEIGHT,
             )

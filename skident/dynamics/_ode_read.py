@@ -13,7 +13,7 @@ _ROUNDS = 12
 
 
 def read_back(table, library, coef, window, module, params):
-    """Smoothed states and solutions on trajectories, by given equations.
+    """Solutions on windows of trajectories, by given equations.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ def read_back(table, library, coef, window, module, params):
 
     Returns
     -------
-    states, solutions : ndarray of shape (n_rows, n_states)
+    solutions : ndarray of shape (n_rows, n_states)
         In the order of the table; the data where a trajectory has one row.
     """
     data = table.data
     window = choose_window(window, table)
     groups = cut_windows(table.series, window, window)
     if not groups:
-        return data.copy(), data.copy()
+        return data.copy()
     solved = solve_groups(groups, params.order, params.n_init_steps)
     states = smooth(data, table.series)[0] if params.encoder == "savgol" else data
     inputs = table.inputs(states)
     if params.fitter == "varpro" or (module is not None and module.encoder is None):
-        return states, solve_rows(solved, states, inputs, data, library, coef)
+        return solve_rows(solved, states, inputs, data, library, coef)
     joint = JointFit(
         solved,
         states,
@@ -63,8 +63,7 @@ def read_back(table, library, coef, window, module, params):
             else own
             for own in joint.states
         ]
-    states = average(solved, joint.states, data)
-    return states, average(solved, joint.solutions(coef), data)
+    return average(solved, joint.solutions(coef), data)
 
 
 def write_equation(name, terms, coef, precision):

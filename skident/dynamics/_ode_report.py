@@ -146,7 +146,7 @@ def refined_gap(fit, table, library, coef):
     def rate(states, at):
         return library.evaluate(np.concatenate([states, at], axis=-1)) @ coef.T
 
-    path = [fit.states[rows[:, 0]]]
+    path = [fit.solutions[rows[:, 0]]]
     with np.errstate(all="ignore"):
         for t in range(steps.shape[1]):
             h = steps[:, t, None] / _SUBSTEPS
