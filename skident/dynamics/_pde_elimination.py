@@ -22,6 +22,8 @@ _SLACK = 10.0
 # is enough where a fit is only to be found near.
 _FEW, _ROUGH = 12, 1e-2
 _ALL = slice(None)
+# Of a squared standard normal, at 0.999.
+_QUANTILE = 10.83
 # Fits of parents that may be gone back to, in all.
 _REPAIRS = 10
 # Rounds of weighting patches and fitting again; a third changes nothing.
@@ -128,10 +130,13 @@ def eliminate(
         Terms of the first model; ``None`` is all.
     theta0 : array-like of shape (n_terms,) or None, default=None
         Start of the first fit.
-    tol : float, default=0.004
+    tol : float or None, default=0.004
         The path stops before the first removal that adds both more than
         ``tol * loss + 1e-6 * variance of the data`` to the loss, and more than five
-        times what any removal before it added.
+        times what any removal before it added. ``None`` is what the removal of a term
+        that the equation lacks adds in one case of a thousand, as :func:`chance_tol`
+        tells it from the data's own errors: the default suits some ten thousand
+        residuals, and is too little where there are much fewer.
     max_iter, fit_tol, linear_solver, n_jobs
         As :func:`fit_pde_terms` takes them, ``fit_tol`` as its ``tol``.
     full_path : bool, default=False
@@ -165,6 +170,8 @@ def eliminate(
     for _ in range(_ROUNDS):
         weights = patch_weights(first, floor)
         first = fit(support, first.theta)
+    if tol is None:
+        tol = chance_tol(first)
     steps, chosen, largest = [EliminationStep(first, None, 0.0, 0.0)], None, 0.0
     repaired = 0
     while steps[-1].support.any() and (chosen is None or full_path):
@@ -201,6 +208,34 @@ def eliminate(
         for i, step in enumerate(steps)
     ]
     return EliminationPath(steps, chosen)
+
+
+def chance_tol(fit):
+    """Share of the loss that the removal of a superfluous term may add by chance.
+
+    Parameters
+    ----------
+    fit : LMFit
+        Of all terms.
+
+    Returns
+    -------
+    tol : float
+        Quantile 0.999 over terms of coefficient zero, the largest over the terms.
+
+    Notes
+    -----
+    Removing a term adds ``theta_j^2 / (H^-1)_jj`` to the sum of squares, where a
+    superfluous coefficient has the variance of its standard error: that over boxes of
+    the grid, to which a bootstrap of such boxes tends.
+    """
+    spread = np.diag(gram_inverse(fit.gram))
+    variance = np.diag(fit.covariance)
+    known = spread > 0
+    if not known.any() or fit.loss == 0:
+        return 0.0
+    total = fit.loss * (fit.weights @ [len(part) for part in fit.residuals])
+    return float(_QUANTILE * (variance[known] / spread[known]).max() / total)
 
 
 def _least_missed(parent):

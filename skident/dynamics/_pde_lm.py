@@ -243,7 +243,9 @@ def _tiles(patch, seen):
 
 
 def _levenberg_marquardt(problem, theta, damping, max_iter, tol):
-    state = problem.at(theta)
+    state = problem.trial(theta) if theta.any() else None
+    if state is None:  # at zero every patch has a solution
+        state = problem.at(np.zeros(len(theta)))
     n_iter, converged = 0, False
     data = field_data(problem.patches, problem.field)
     floor = CLEAN * float(data.var()) * len(data)

@@ -9,7 +9,7 @@ import pytest
 from skident.datasets import make_burgers, make_spiral_rd
 from skident.dynamics import _pde_elimination
 from skident.dynamics._field_encoders import encode_field
-from skident.dynamics._pde_elimination import eliminate
+from skident.dynamics._pde_elimination import chance_tol, eliminate
 from skident.dynamics._pde_lm import fit_pde_terms
 from skident.dynamics._pde_patches import make_patches
 from skident.dynamics._pde_terms import PDETerm, block_library
@@ -136,6 +136,40 @@ def test_only_terms_of_the_first_model_are_considered():
     assert path.steps[0].support.sum() == 3
     assert not path.steps[0].theta[[1, 4, 5]].any()
     assert len(terms) == 6
+
+
+def test_the_chance_of_an_increment_falls_as_the_data_grow():
+    field, coordinates = heat_field(16, 16)
+    rng = np.random.default_rng(2)
+    terms = [PDETerm("u_xx"), PDETerm("u_x")]
+
+    def tol(n):
+        patches = []
+        for i in range(n):
+            noisy = field + 0.05 * rng.standard_normal(field.shape)
+            patches += cut(field, coordinates, noisy, experiment=i)
+        fit = fit_pde_terms(patches, terms)
+        return chance_tol(fit), 10.83 / fit.n_residuals
+
+    few, many = tol(4), tol(16)
+    # Independent residuals: a squared normal over their number, or what the scores of
+    # 4 and 16 fields say above that.
+    assert few[0] >= 0.99 * few[1]
+    assert many[0] >= 0.99 * many[1]
+    assert 1.5 < few[0] / many[0] < 12.0
+
+
+def test_small_data_set_their_own_tolerance():
+    # By 0.4 % a term may add by the default, of 512 residuals: one in seven spurious
+    # terms adds more by chance.
+    kept = {0.004: 0, None: 0}
+    for seed in range(3):
+        for tol in kept:
+            _, _, path = heat_path(0.05, seed, tol=tol)
+            assert path.fit.support[2]
+            kept[tol] += path.fit.support.sum() - 1
+    assert kept[None] <= kept[0.004]
+    assert kept[None] <= 1
 
 
 def test_only_the_chosen_model_keeps_its_fields():
