@@ -76,7 +76,7 @@ class MechanisticPDERegressor(
     patch_stride : tuple of int or None, default=None
         Nodes from one patch to the next. None is a patch in time, half of it in space.
     max_patches : int, default=64
-        More are drawn from, such that all parts of the data are among them.
+        Of more, half are taken evenly and half such that they tell terms apart best.
     encoder : {"dct", "savgol", "identity", "conv"}, default="dct"
         What smooths the data for the expressions and the boundaries of patches. "dct":
         low frequencies. "savgol": local polynomials. "identity": nothing, for data
@@ -126,7 +126,7 @@ class MechanisticPDERegressor(
     verbose : int, default=0
         1 prints a line an epoch.
     random_state : int, RandomState instance or None, default=None
-        Draws patches where there are too many, and seeds networks.
+        Seeds networks; nothing else is drawn.
 
     Attributes
     ----------
