@@ -38,9 +38,10 @@ class LineBlocks:
 
     def __init__(self, matrix, counts, block, keep_matrix=False):
         n, length = matrix.shape[0], counts[-1]
-        blocks = _block_of_lines(counts[:-1], block)
+        index = matrix.indices.dtype
+        blocks = _block_of_lines(counts[:-1], block).astype(index)
         # Arrays of the stored entries, row by row.
-        row = np.repeat(np.arange(n), np.diff(matrix.indptr))
+        row = np.repeat(np.arange(n, dtype=index), np.diff(matrix.indptr))
         column, data = matrix.indices, matrix.data
         here, there = blocks[row // length], blocks[column // length]
         n_blocks = int(blocks.max()) + 1
@@ -52,7 +53,7 @@ class LineBlocks:
         node_block = np.repeat(blocks, length)
         along = np.tile(np.arange(length), len(blocks))
         self.order = np.lexsort((along, node_block, colours[node_block]))
-        place = np.empty(n, dtype=np.int64)
+        place = np.empty(n, dtype=index)
         place[self.order] = np.arange(n)
         row, column = place[row], place[column]
         inside = (here == there) & (row >= column)

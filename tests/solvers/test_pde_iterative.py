@@ -78,7 +78,8 @@ def test_all_unknowns_agree_with_the_direct_solver(problem):
     found = factor.solve(source, given)
     assert (found.solver, exact.solver) == ("multigrid", "direct")
     assert exact.n_iterations == 0 < found.n_iterations
-    assert found.residual <= 1e-8
+    # The residual of the iterates, where the recurrence reached the tolerance.
+    assert found.residual <= 2e-8
     error = np.linalg.norm(found.values - exact.values, axis=(0, 1))
     assert (error < 2e-7 * np.linalg.norm(exact.values, axis=(0, 1))).all()
     rhs = rng.standard_normal((system.n_nodes, system.n_variables))
