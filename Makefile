@@ -156,6 +156,8 @@ bench_selection_bias.py
 bench_score_matching.py
 bench_causal_digits.py
 bench_ode_solver.py
+bench_equations_ode.py
+bench_equations_pde.py
 bench_pde_multigrid.py
 endef
 export BENCHMARKS
