@@ -74,7 +74,7 @@ class Condensation:
         self.star = self._stars()
         # Where entries of S stand in a band, and in blocks on a device, once that was
         # asked for.
-        self.band, self.layouts = None, {}
+        self.band, self.layouts, self._pulled_back = None, {}, {}
 
     def __getstate__(self):
         # Tensors stay on their device, and are made again where they are missing.
@@ -120,6 +120,23 @@ class Condensation:
             np.multiply(two, rhs[:, j], out=out[:, j])
             out[:, j] += both * rhs[:, i]
         return out
+
+    def pulled_back(self, variable):
+        """What a derivative's right side at the equation nodes adds to the field's.
+
+        Parameters
+        ----------
+        variable : int
+            From 1.
+
+        Returns
+        -------
+        csr_matrix of shape (n_nodes, n_equations)
+        """
+        if variable not in self._pulled_back:
+            rows = (variable - 1) * self.n_nodes + self.system.equation_nodes
+            self._pulled_back[variable] = self.derivatives[rows].T.tocsr()
+        return self._pulled_back[variable]
 
     def _stars(self):
         """Nodes that the equation of each equation node reaches, its own first."""
@@ -284,6 +301,30 @@ class Condensed:
         if source is not None:
             inner += source
         return reduced + self.equation.T @ (inner / self.tau[:, None])
+
+    def reduce_at(self, variable, along, single):
+        """Right sides of S, from those that stand at the equation nodes only.
+
+        Parameters
+        ----------
+        variable : int
+        along : ndarray of shape (n_equations, k)
+            Multiples of each equation's own coefficients.
+        single : ndarray of shape (n_equations, k)
+            Entries of one variable, in units of mean steps.
+
+        Returns
+        -------
+        ndarray of shape (n_nodes, k)
+        """
+        inner, nodes = along, self.system.equation_nodes
+        if variable:
+            inner = along - self._pull[:, variable - 1, None] * single
+            spread = self.base.pulled_back(variable) @ single
+        else:
+            spread = np.zeros((self.system.n_nodes, single.shape[1]))
+            spread[nodes] = single
+        return spread + self.equation.T @ (inner / self.tau[:, None])
 
     def expand(self, field, rhs, source=None):
         """All unknowns, from the field.

@@ -1,6 +1,7 @@
 """Symmetric direct factorisation of the condensed system."""
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import splu
 
 from skident.solvers._band_cholesky import BandCholesky
@@ -68,25 +69,30 @@ class BandLayout:
         """
         if self._plan is None:
             self._plan = self._make_plan()
-        band, left, right, target = self._plan
+        where, data, left, right, gather = self._plan
         values = condensed.values
         rows = values / condensed.tau[:, None]
         products = rows[:, left] * values[:, right]
-        sums = np.bincount(target, weights=products.ravel(), minlength=band.size)
-        sums = sums + band
-        return sums.reshape(self.n, self.width + 1)
+        band = np.zeros(self.n * (self.width + 1))
+        band[where] = data + gather @ products.ravel()
+        return band.reshape(self.n, self.width + 1)
 
     def _make_plan(self):
         _, data, row, column = self._base
-        # Entry (i, j), i >= j, stands at [j, i - j].
-        where = column * (self.width + 1) + row - column
-        size = self.n * (self.width + 1)
-        band = np.bincount(where, weights=data, minlength=size)
         left, right = np.tril_indices(self._star.shape[1])
-        high = np.maximum(self._star[:, left], self._star[:, right])
-        low = np.minimum(self._star[:, left], self._star[:, right])
+        high = np.maximum(self._star[:, left], self._star[:, right]).ravel()
+        low = np.minimum(self._star[:, left], self._star[:, right]).ravel()
+        # Entry (i, j), i >= j, stands at [j, i - j].
         target = low * (self.width + 1) + high - low
-        return band, left, right, target.ravel()
+        own = column * (self.width + 1) + row - column
+        where, place = np.unique(np.r_[own, target], return_inverse=True)
+        data = np.bincount(place[: len(own)], weights=data, minlength=len(where))
+        n_products = len(target)
+        gather = sparse.csr_matrix(
+            (np.ones(n_products), (place[len(own) :], np.arange(n_products))),
+            shape=(len(where), n_products),
+        )
+        return where, data, left, right, gather
 
 
 def band_layout(base):

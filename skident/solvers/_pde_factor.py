@@ -186,6 +186,58 @@ class PdeFactor:
         rhs = rhs.reshape(system.n_nodes, system.n_variables, -1)
         return (self._solve(rhs / scale, None) / scale).reshape(shape)
 
+    def sensitivities(self, solution, source, changes):
+        """Derivatives of the field by the sizes of changes of the equation.
+
+        Parameters
+        ----------
+        solution : PdeSolution
+            Of one source and one set of given values.
+        source : array-like of shape (n_nodes,)
+            That source.
+        changes : sequence of (str, array-like of shape (n_nodes,))
+            Variable whose coefficient changes, or "source", and by how much at each
+            node; read at the equation nodes only.
+
+        Returns
+        -------
+        ndarray of shape (n_nodes, n_changes)
+            Derivative of the field at each node by a factor of each change, at zero.
+
+        Raises
+        ------
+        ValueError
+            If a change names neither a variable nor the source.
+
+        Notes
+        -----
+        As :meth:`solve_normal` on the derivatives of the normal equations, without
+        their right sides being built and derivatives of the field found.
+        """
+        system, nodes = self.system, self.system.equation_nodes
+        unknown = {name for name, _ in changes} - {"source", *system.variables}
+        if unknown:
+            raise ValueError(
+                f"changes name {sorted(unknown)}; variables here are "
+                f"{', '.join(system.variables)}, and 'source'."
+            )
+        z, c = solution.values[nodes], self.coefficients[nodes]
+        gap = np.asarray(source, dtype=np.float64)[nodes] - (c * z).sum(axis=1)
+        rhs = np.zeros((system.n_nodes, len(changes)))
+        for name in dict.fromkeys(name for name, _ in changes):
+            mine = [j for j, (other, _) in enumerate(changes) if other == name]
+            weights = np.stack([np.asarray(changes[j][1])[nodes] for j in mine], axis=1)
+            # With E z = b the equation, N dz = E'(db - dE z) + dE'(b - E z).
+            if name == "source":
+                variable, along, single = 0, weights, np.zeros_like(weights)
+            else:
+                variable = system.variables.index(name)
+                along = -weights * z[:, variable, None]
+                scale = system.units[variable] * system.structure_weight
+                single = weights * (gap / scale)[:, None]
+            rhs[:, mine] = self.condensed.reduce_at(variable, along, single)
+        return self._solve_condensed(rhs) / system.structure_weight
+
     def _solve(self, rhs, source):
         condensed = self.condensed
         field = self._solve_condensed(condensed.reduce(rhs, source))

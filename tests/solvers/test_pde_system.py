@@ -104,6 +104,56 @@ def test_normal_equations_are_solved_for_many_right_sides(shape, boundary):
     np.testing.assert_allclose(one, found[..., 0], rtol=0, atol=1e-9 * abs(one).max())
 
 
+@pytest.mark.parametrize(("shape", "boundary"), SHAPES[:5])
+def test_sensitivities_equal_those_of_the_normal_equations(shape, boundary):
+    rng = np.random.default_rng(7)
+    system = random_system(rng, shape, boundary)
+    c, source, given = random_problem(rng, system)
+    factor, nodes = system.factor(c), system.equation_nodes
+    solution = factor.solve(source, given)
+    z, n = solution.values, system.n_nodes
+    names = ["u", "u_x", "source", "u_x", system.variables[-1]]
+    changes = [(name, rng.standard_normal(n)) for name in names]
+    found = factor.sensitivities(solution, source, changes)
+    gap = (source - (c * z).sum(axis=1))[nodes]
+    rhs = np.zeros((n, system.n_variables, len(changes)))
+    for j, (name, weight) in enumerate(changes):
+        if name == "source":
+            rhs[nodes, :, j] = (c * weight[:, None])[nodes]
+            continue
+        variable = system.variables.index(name)
+        rhs[nodes, :, j] = -(c * (weight * z[:, variable])[:, None])[nodes]
+        rhs[nodes, variable, j] += weight[nodes] * gap
+    truth = factor.solve_normal(rhs)[:, 0]
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-8 * abs(truth).max())
+    with pytest.raises(ValueError, match=r"changes name \['u_xt'\]"):
+        factor.sensitivities(solution, source, [("u_xt", source)])
+
+
+def test_sensitivities_equal_central_differences():
+    rng = np.random.default_rng(8)
+    system = random_system(rng, (7, 8))
+    c, source, given = random_problem(rng, system)
+    factor = system.factor(c)
+    changes = [("u_x", rng.standard_normal(56)), ("source", rng.standard_normal(56))]
+    found = factor.sensitivities(factor.solve(source, given), source, changes)
+    h = 1e-5
+    for j, (name, weight) in enumerate(changes):
+        moved = []
+        for step in (h, -h):
+            other, load = c.copy(), source.copy()
+            if name == "source":
+                load += step * weight
+            else:
+                other[:, system.variables.index(name)] += step * weight
+            moved.append(system.factor(other).solve(load, given).values[:, 0])
+        truth = (moved[0] - moved[1]) / (2 * h)
+        # Truncation of order h^2, rounding of 1e-12 over h.
+        np.testing.assert_allclose(
+            found[:, j], truth, rtol=0, atol=1e-6 * abs(truth).max()
+        )
+
+
 def test_the_condensed_matrix_is_the_schur_complement():
     rng = np.random.default_rng(3)
     system = random_system(rng, (8, 9), FLUX)
