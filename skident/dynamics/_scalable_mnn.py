@@ -1,5 +1,6 @@
 """Forecasts that pass through an explicit linear ODE, solved inside the network."""
 
+import itertools
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from skident.utils import Assumption, IdentifiabilityReport, iterate
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._kept_module import KeepsModule
+from skident.utils._memory import check_memory
 from skident.utils._module_state import warn_if_unfinished
 from skident.utils._sklearn import (
     CallbackSupportMixin,
@@ -239,6 +241,8 @@ class ScalableMNNRegressor(
             with "target" the given steps leave none to forecast.
         FloatingPointError
             If the loss or a hidden equation is no longer finite.
+        MemoryError
+            If networks and windows would not fit in memory.
 
         Warns
         -----
@@ -263,6 +267,11 @@ class ScalableMNNRegressor(
             ensure_min_samples=2,
         )
         config = self._config(X, y)
+        check_memory(
+            _bytes_of_fit(config, X, y, min(self.batch_size, len(X))),
+            "Training forecasts (fewer states, narrower hidden or shorter windows need "
+            "less)",
+        )
         fitted._flat_target = y.ndim == 1
         y = y.reshape(len(y), -1)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -517,6 +526,30 @@ class ScalableMNNRegressor(
 
 def _learned(name):
     return name.endswith("_") or name == "_flat_target"
+
+
+def _bytes_of_fit(config, X, y, n_batch):
+    """Roughly what a fit takes."""
+    n_states, n_orders = config["n_states"], config["order"] + 1
+    n_nodes = y.size // len(y) // n_states
+    if config["from_past"]:
+        n_nodes += config["n_init_steps"]
+    n_seen = config["n_past"] if config["n_kept"] is None else config["n_kept"]
+    networks = [
+        (n_seen * n_states, config["n_latents"]),
+        (config["n_latents"], n_nodes * n_states),
+        (config["n_latents"], n_nodes * n_states * n_orders),
+        (config["n_latents"], n_nodes - 1),
+    ]
+    n_weights = 0
+    for n_in, n_out in networks:
+        widths = [n_in, *config["hidden"], n_out]
+        n_weights += sum((a + 1) * b for a, b in itertools.pairwise(widths))
+    # Weights, gradient, Adam's two moments and the copy that is kept; windows as they
+    # come, standardised and as tensors; blocks of the solver and of its adjoint.
+    size = 8 if config["double"] else 4
+    blocks = 10 * 8 * n_batch * n_nodes * n_states * n_orders**2
+    return 5 * size * n_weights + 3 * size * (X.size + y.size) + blocks
 
 
 def _moments(X, y, n_states):

@@ -220,6 +220,13 @@ def test_constant_states_are_forecast_as_they_are():
     assert verdict == "untestable"
 
 
+def test_networks_beyond_memory_are_refused_before_they_are_made():
+    X, y = sines(20, 0)
+    # 1e14 weights of eight bytes.
+    with pytest.raises(MemoryError, match=r"narrower hidden.*TiB"):
+        quick(X, y, hidden=(10_000_000, 10_000_000))
+
+
 def test_columns_must_be_whole_steps():
     X, y = sines(20, 0)
     with pytest.raises(ValueError, match=r"X must have windows of state_dim=5.*12 col"):
