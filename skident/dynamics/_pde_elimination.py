@@ -20,7 +20,7 @@ _JUMP = 5.0
 _SLACK = 10.0
 # So many patches, spread evenly, bring the first fit near its end; and this tolerance
 # is enough where a fit is only to be found near.
-_FEW, _ROUGH = 12, 1e-2
+_FEW, _ROUGH = 6, 1e-2
 _ALL = slice(None)
 # Of a squared standard normal, at 0.999.
 _QUANTILE = 10.83
@@ -168,7 +168,9 @@ def eliminate(
         theta0 = fit(support, None, few, _ROUGH).theta
     first = _settled(fit, support, fit(support, theta0, tol=_ROUGH))
     for _ in range(_ROUNDS):
-        weights = patch_weights(first, floor)
+        before, weights = weights, patch_weights(first, floor)
+        if np.array_equal(before, weights):
+            break
         first = fit(support, first.theta)
     if tol is None:
         tol = chance_tol(first)
