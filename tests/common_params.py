@@ -41,7 +41,7 @@ CHEAP_PARAMS = {
     "IRMClassifier": {"hidden": (16,), "max_epochs": 50},
     "MechanisticODERegressor": [
         {},
-        {"fitter": "joint", "sparsifier": "elimination", "window": 10},
+        {"fitter": "joint", "sparsifier": "elimination", "window": 10, "degree": 1},
         {
             "fitter": "neural",
             "hidden": 4,

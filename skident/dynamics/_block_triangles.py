@@ -109,6 +109,33 @@ class BlockTriangles:
         norms = np.linalg.norm(self.triangle[:, : self.n_columns], axis=0)
         return np.where(norms > 0, norms, 1.0)
 
+    def partial(self, own, others):
+        """The regression on some columns, while others are fitted along.
+
+        Parameters
+        ----------
+        own, others : ndarray of int
+            Columns.
+
+        Returns
+        -------
+        triangles : BlockTriangles
+            Of the own columns and the targets, each less what the others explain of
+            it: least squares and errors are those of the regression on both.
+        """
+        targets = np.arange(self.n_columns, self.n_columns + self.n_targets)
+        wanted = np.concatenate([own, targets])
+        norms = self.norms[others]
+        triangle = self.triangle
+        explained = np.linalg.lstsq(
+            triangle[:, others] / norms, triangle[:, wanted], rcond=1e-12
+        )[0]
+        found = BlockTriangles(self.layout, len(own), self.n_targets)
+        for block, rows in self._blocks.items():
+            rest = rows[:, wanted] - (rows[:, others] / norms) @ explained
+            found.add(np.array([block]), rest[None])
+        return found
+
     def singular(self):
         """Singular values of the design, its columns scaled to length one.
 

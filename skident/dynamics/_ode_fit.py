@@ -199,7 +199,7 @@ def _fit_varpro(fit, table, library, params, states, steps):
     terms = np.arange(len(library))
     fit.path, coef, stderr = [], [], []
     for d in steps(table.data.shape[1]):
-        regression = Regression(fit.triangles, terms, d)
+        regression = Regression(fit.triangles, d)
         sizes = term_sizes(fit.triangles, d)
         path = sparsify(regression, terms >= 0, sizes, params)
         fit.path.append(path)
@@ -298,7 +298,9 @@ def coupled_paths(triangles, support, params, plain):
     paths = []
     for d, own in enumerate(column):
         others = np.setdiff1d(column[column >= 0], own)
-        regression = Regression(triangles, own, 0, others)
+        terms = np.flatnonzero(support[d])
+        partial = triangles.partial(own[terms], others)
+        regression = Regression(partial, 0, terms, support.shape[1])
         paths.append(sparsify(regression, support[d], term_sizes(plain, d), params))
     return paths
 

@@ -40,34 +40,32 @@ class EquationPath:
 
 
 class Regression:
-    """The regression of one equation, beside columns that belong to others.
+    """The regression of one equation.
 
     Parameters
     ----------
     triangles : BlockTriangles
-    columns : ndarray of int of shape (n_terms,)
-        Column of each term; -1 for a term that is not among them.
+        With a column for each term, or for each one in ``terms``.
     target : int
-    others : ndarray of int, default=()
-        Columns of other equations, which are fitted along.
+    terms : ndarray of int or None, default=None
+        Terms that the columns are of; None for all.
+    n_terms : int or None, default=None
+        Number of terms; None is that of the columns.
     """
 
-    def __init__(self, triangles, columns, target, others=()):
-        self.triangles, self.columns, self.target = triangles, columns, target
-        self.others = np.asarray(others, int)
+    def __init__(self, triangles, target, terms=None, n_terms=None):
+        self.triangles, self.target = triangles, target
+        n_columns = triangles.n_columns
+        terms = np.arange(n_columns) if terms is None else terms
+        self._column = np.full(n_terms or n_columns, -1)
+        self._column[terms] = np.arange(len(terms))
 
-    def fit(self, support, errors=True):
-        """Coefficients, standard errors (or None) and loss on a support."""
-        terms = np.flatnonzero(support)
-        columns = np.concatenate([self.columns[terms], self.others])
-        found, loss = self.triangles.solve(columns, self.target)
-        coef = np.zeros(len(support))
-        coef[terms] = found[: len(terms)]
-        if not errors:
-            return coef, None, loss
-        stderr = np.full(len(support), np.nan)
-        found = self.triangles.errors(columns, found, self.target)
-        stderr[terms] = found[: len(terms)]
+    def fit(self, support):
+        """Coefficients, standard errors and loss on a support."""
+        columns = self._column[support]
+        coef, stderr = np.zeros(len(support)), np.full(len(support), np.nan)
+        coef[support], loss = self.triangles.solve(columns, self.target)
+        stderr[support] = self.triangles.errors(columns, coef[support], self.target)
         return coef, stderr, loss
 
     @property
