@@ -73,7 +73,7 @@ class LineBlocks:
         below = (here != there) & (row > column)
         data, row, column = data[below], row[below], column[below]
         self.lower = sparse.csr_matrix((data, (row, column)), shape=(n, n))
-        self.upper = sparse.csr_matrix((data, (column, row)), shape=(n, n))
+        self.upper = self.lower.T.tocsr()
         self._lower_rows = [_rows(self.lower, part) for part in self._parts]
         self._upper_rows = [_rows(self.upper, part) for part in self._parts]
         self.n_bytes = self._factor.nbytes + sum(
