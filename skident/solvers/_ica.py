@@ -122,8 +122,8 @@ def ica(
         First start, in whitened coordinates, of which the nearest rotation is taken
         (but for "picard"). Alone, it is used without a warm start.
     warm_start_subsample : int or None, default=10_000
-        About this many evenly spaced rows serve to come near the optimum before all
-        are used; None or 0 is all rows.
+        About this many evenly spaced rows, but at least ``k**2``, serve to come near
+        the optimum before all are used; None or 0 is all rows.
     random_state : int, Generator, RandomState or None, default=None
         For the starts and the order of minibatches.
     device : str, default="cpu"
@@ -190,7 +190,9 @@ def ica(
         rows = _rows(X, whitening, map_groups, device)
         W = starts[0]
         if n_init > 1 or (w_init is None and algorithm != "infomax"):
-            few = rows.subsample(warm_start_subsample or rows.n_samples)
+            # Of fewer rows than this, many components fit what chance has made.
+            n_few = max(warm_start_subsample or rows.n_samples, rows.n_components**2)
+            few = rows.subsample(n_few)
             descend = algorithm != "fastica"
             W = best_start(few, starts, geometry, memory, ls_tries, descend=descend)
         if algorithm == "fastica":

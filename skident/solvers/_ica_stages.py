@@ -5,10 +5,14 @@ import numpy as np
 from skident.solvers._ica_kernel import evaluate_sources
 from skident.solvers._ica_lbfgs import Descent, Patience, Rotations, polar
 
-# Cosine of the last turn at which fixed-point steps on the subsample are done, and how
-# many are made at most: where the model does not hold they never are.
+# Turn of a component (1 less a cosine) at which fixed-point steps on the subsample are
+# done, and how many are made: where the model does not hold they never are. More are
+# made, up to a limit, while components turn by more than this on average: a descent
+# from there would end at a worse optimum.
 _FIXED_POINT_TOL = 1e-3
 _FIXED_POINT_ITER = 12
+_FIXED_POINT_MAX_ITER = 100
+_FAR_TURN = 0.05
 # The descent on the subsample, where they are not done: to the gradient that so few
 # rows leave at the optimum of all.
 _DESCENT_TOL = 1e-2
@@ -46,11 +50,14 @@ def best_start(rows, starts, geometry, memory, ls_tries, *, descend):
 
 def _fixed_points(rows, W, fun):
     """Fixed-point steps from ``W``, and whether they have come to rest."""
-    for _ in range(_FIXED_POINT_ITER):
+    for n_iter in range(1, _FIXED_POINT_MAX_ITER + 1):
         turn = fixed_point(rows.evaluate(W, fun, np.float32, with_loss=False))
         W = turn @ W
-        if 1.0 - np.abs(np.diag(turn)).min() <= _FIXED_POINT_TOL:
+        turns = 1.0 - np.abs(np.diag(turn))
+        if turns.max() <= _FIXED_POINT_TOL:
             return W, True
+        if n_iter >= _FIXED_POINT_ITER and turns.mean() <= _FAR_TURN:
+            break
     return W, False
 
 
