@@ -519,9 +519,9 @@ class MechanisticODERegressor(
             1 - SSE / SST of :meth:`reconstruct` over all states in their units: how
             well windows are followed from their first states, no forecast.
         """
-        X = self._rows(X, at_least=2)
+        rows = self._rows(X, at_least=2)
         found = self.reconstruct(X, trajectories=trajectories, times=times)
-        return r2(X[:, : len(self.coef_)], found)
+        return r2(rows[:, : len(self.coef_)], found)
 
     def score_derivative(self, X, dX):
         """Share of the variance of known rates that :meth:`predict` gives.

@@ -266,6 +266,8 @@ def test_dataframes_name_the_equations():
     found = model().fit(frame)
     assert found.equations(2)[0] == "hare' = hare - 0.5 hare lynx"
     assert found.feature_names_in_.tolist() == ["hare", "lynx"]
+    # Its names are known wherever it is taken; a warning of their absence is an error.
+    assert found.score(frame) > 0.99
 
 
 def test_float32_is_solved_in_float64():
