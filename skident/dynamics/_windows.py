@@ -162,7 +162,7 @@ def cut_windows(series, window, stride):
         Rows of a window; a trajectory of fewer rows, but at least two, is one window.
     stride : int
         Rows from one window's start to the next one's. The last window of a
-        trajectory ends where the trajectory ends, so that every row is used.
+        trajectory ends where the trajectory ends: strides up to a window skip no row.
 
     Returns
     -------
