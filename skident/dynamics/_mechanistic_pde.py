@@ -1,6 +1,5 @@
 """Partial differential equations from noisy fields, by solving them in the loop."""
 
-import math
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,9 +14,11 @@ from skident.dynamics._pde_fit import (
     smooth_snapshots,
 )
 from skident.dynamics._pde_inputs import make_experiments
-from skident.dynamics._pde_rates import FieldEquations, line_derivatives
-from skident.dynamics._pde_simulate import Boundary, by_lines, by_patches
+from skident.dynamics._pde_rates import FieldEquations
+from skident.dynamics._pde_scores import derivative_score, explained
+from skident.dynamics._pde_simulate import simulate
 from skident.dynamics._pde_terms import own_first_names
+from skident.solvers._pde_factor import SOLVERS
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._kept_module import KeepsModule
 from skident.utils._module_state import learned, warn_if_unfinished
@@ -244,9 +245,7 @@ class MechanisticPDERegressor(
         "elimination_tol": [_NON_NEGATIVE],
         "alpha_l1": [_NON_NEGATIVE],
         "consistency_weight": [_NON_NEGATIVE],
-        "linear_solver": [
-            StrOptions({"auto", "direct", "multigrid", "multigrid_paper"})
-        ],
+        "linear_solver": [StrOptions(set(SOLVERS))],
         "periodic": ["boolean"],
         "refine": ["boolean"],
         "max_iter": [_COUNT],
@@ -352,9 +351,9 @@ class MechanisticPDERegressor(
         Raises
         ------
         ValueError
-            If ``X`` or a side input is malformed, the grid, its spacing or the terms do
-            not fit, an experiment or a field holds no information, there are fewer
-            observations than terms, or parameters do not go together.
+            If an input is malformed, grid, spacing or terms do not fit, a field holds
+            no information, there are fewer observations than terms, or parameters do
+            not go together.
         FloatingPointError
             If the loss of "adam" is no longer finite.
         MemoryError
@@ -479,36 +478,17 @@ class MechanisticPDERegressor(
             If the sweeps of "picard" do not settle.
         """
         check_is_fitted(self)
-        start = _finite("x0", x0, (self.n_features_in_,))
-        times = _finite("times", times, None)
-        if (np.diff(times) <= 0).any():
-            raise ValueError("times must increase, from that of x0 on.")
-        if method not in ("auto", "picard", "mol"):
-            raise ValueError(
-                f'method must be "auto", "picard" or "mol", got {method!r}.'
-            )
-        shape = (*self.grid_shape_, self.n_fields)
-        start = start.reshape(shape)
-        if boundary is not None:
-            boundary = _finite("boundary", boundary, (len(times), start.size))
-            boundary = boundary.reshape(len(times), *shape)
-        if len(times) == 1:
-            return start.reshape(1, -1)
-        held = Boundary(start, times, self.periodic, boundary)
-        if method == "auto":
-            method = "picard" if len(self.grid_shape_) == 1 else "mol"
-        if method == "mol":
-            fields = by_lines(self._equations(), start, times, held)
-        else:
-            fields = by_patches(
-                self._equations(),
-                start,
-                times,
-                held,
-                step=self.spacing_[0],
-                linear_solver=self.linear_solver,
-            )
-        return fields.reshape(len(times), -1)
+        fields = simulate(
+            self._equations(),
+            x0,
+            times,
+            boundary,
+            method,
+            n_fields=self.n_fields,
+            step=self.spacing_[0],
+            linear_solver=self.linear_solver,
+        )
+        return fields.reshape(len(fields), -1)
 
     def equations(self, precision=4):
         """The equations as text.
@@ -532,13 +512,7 @@ class MechanisticPDERegressor(
         return equation_strings(fields, names, self.coef_, self.support_, precision)
 
     def print(self, precision=4):
-        """Print the equations, one a line.
-
-        Parameters
-        ----------
-        precision : int, default=4
-            Significant digits of coefficients.
-        """
+        """Print the equations, one a line, as :meth:`equations` writes them."""
         for line in self.equations(precision):
             print(line)
 
@@ -561,7 +535,7 @@ class MechanisticPDERegressor(
         """
         _, experiments = self._experiments(X, trajectories, times)
         found = reconstruct_experiments(self, experiments, self.max_patches)
-        return _explained([e.field for e in experiments], found.fields)
+        return explained([e.field for e in experiments], found.fields)
 
     def score_derivative(self, X, y=None, *, trajectories=None, times=None):
         """Share of the spread of the smoothed fields' rates that ``predict`` explains.
@@ -581,13 +555,7 @@ class MechanisticPDERegressor(
         """
         _, experiments = self._experiments(X, trajectories, times)
         encoded = denoise_experiments(self, experiments)
-        rates, predicted = [], []
-        for experiment, fields in zip(experiments, encoded, strict=True):
-            along, _ = line_derivatives(experiment.coordinates[0], False)
-            flat = fields.reshape(len(fields), -1)
-            rates.append((along @ flat).reshape(fields.shape))
-            predicted.append(self._equations().rate(fields))
-        return _explained(rates, predicted)
+        return derivative_score(self._equations(), experiments, encoded)
 
     @staticmethod
     def _module_type():
@@ -615,20 +583,14 @@ class MechanisticPDERegressor(
 
     def _snapshots(self, X):
         X = self._validated(X)
-        shape = (len(X), *self.grid_shape_, self.n_fields)
-        return X, X.astype(np.float64).reshape(shape)
+        shape = (*self.grid_shape_, self.n_fields)
+        return X, X.astype(np.float64).reshape(-1, *shape)
 
     def _experiments(self, X, trajectories, times):
         X = self._validated(X)
-        return X, make_experiments(
-            X,
-            trajectories,
-            times,
-            grid_shape=self.grid_shape_,
-            n_fields=self.n_fields,
-            space=self._space_,
-            dt=self.dt,
-        )
+        grid = {"grid_shape": self.grid_shape_, "n_fields": self.n_fields}
+        axes = {"space": self._space_, "dt": self.dt}
+        return X, make_experiments(X, trajectories, times, **grid, **axes)
 
     def _rows(self, fields, X):
         return fields.reshape(len(X), -1).astype(X.dtype, copy=False)
@@ -636,32 +598,3 @@ class MechanisticPDERegressor(
     def _equations(self):
         coef = np.where(self.support_, self.coef_, 0.0).astype(np.float64)
         return FieldEquations(self.terms_, coef, self._space_, self.periodic)
-
-
-def _finite(name, values, shape):
-    """Finite float64 array of a shape; of one axis for None."""
-    values = np.asarray(values, dtype=np.float64)
-    if shape is None:
-        fits, shape = values.ndim == 1 and len(values) > 0, "(n_times,)"
-    else:
-        fits = values.shape == shape
-    if not fits:
-        raise ValueError(f"{name} must be of shape {shape}, got {values.shape}.")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite.")
-    return values
-
-
-def _explained(wanted, found):
-    """One less the squared distance over that from each field's mean."""
-    n_fields = wanted[0].shape[-1]
-    wanted = np.concatenate([w.reshape(-1, n_fields) for w in wanted])
-    found = np.concatenate([f.reshape(-1, n_fields) for f in found])
-    both = np.isfinite(wanted) & np.isfinite(found)
-    error = total = 0.0
-    for j in range(n_fields):
-        values = wanted[both[:, j], j]
-        if len(values):
-            error += np.sum((values - found[both[:, j], j]) ** 2)
-            total += np.sum((values - values.mean()) ** 2)
-    return 1.0 - error / total if total > 0 else math.nan

@@ -70,6 +70,61 @@ class Boundary:
         return self.start[self.known] if self.curve is None else self.curve(time)
 
 
+def simulate(equations, x0, times, boundary, method, *, n_fields, step, linear_solver):
+    """Check a start and simulate from it.
+
+    Parameters
+    ----------
+    equations : FieldEquations
+    x0 : array-like of shape (n_features,)
+    times : array-like of shape (n_times,)
+    boundary : array-like of shape (n_times, n_features) or None
+    method : {"auto", "picard", "mol"}
+    n_fields : int
+    step : float
+        Longest step in time of "picard".
+    linear_solver : str
+
+    Returns
+    -------
+    fields : ndarray of shape (n_times, *grid_shape, n_fields)
+    """
+    shape = (*map(len, equations.space), n_fields)
+    start = _finite("x0", x0, (int(np.prod(shape)),)).reshape(shape)
+    times = _finite("times", times, None)
+    if (np.diff(times) <= 0).any():
+        raise ValueError("times must increase, from that of x0 on.")
+    if method not in ("auto", "picard", "mol"):
+        raise ValueError(f'method must be "auto", "picard" or "mol", got {method!r}.')
+    if boundary is not None:
+        boundary = _finite("boundary", boundary, (len(times), start.size))
+        boundary = boundary.reshape(len(times), *shape)
+    if len(times) == 1:
+        return start[None]
+    held = Boundary(start, times, equations.periodic, boundary)
+    if method == "auto":
+        method = "picard" if len(equations.space) == 1 else "mol"
+    if method == "mol":
+        return by_lines(equations, start, times, held)
+    return by_patches(
+        equations, start, times, held, step=step, linear_solver=linear_solver
+    )
+
+
+def _finite(name, values, shape):
+    """Finite float64 array of a shape; of one axis for None."""
+    values = np.asarray(values, dtype=np.float64)
+    if shape is None:
+        fits, shape = values.ndim == 1 and len(values) > 0, "(n_times,)"
+    else:
+        fits = values.shape == shape
+    if not fits:
+        raise ValueError(f"{name} must be of shape {shape}, got {values.shape}.")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} must be finite.")
+    return values
+
+
 def by_lines(equations, start, times, boundary):
     """Integrate the nodes as one system of ordinary equations.
 
@@ -230,7 +285,7 @@ def by_patches(
             f"of their size, more than tol={tol:g}; give times closer to each other, "
             'or use method="mol".',
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     return fields[wanted]
 
