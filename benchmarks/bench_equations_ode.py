@@ -43,12 +43,13 @@ OURS = {
     "skident, varpro": [
         {"order": 3},
         {"order": 3, "threshold": 0.3},
+        {"order": 3, "threshold": 0.3, "threshold_rel": 0.1},
         {"order": 3, "sparsifier": "elimination"},
     ],
     "skident, joint": [
         {"order": 3, "fitter": "joint"},
         {"order": 3, "fitter": "joint", "threshold": 0.3},
-        {"order": 3, "fitter": "joint", "threshold": 0.6},
+        {"order": 3, "fitter": "joint", "threshold": 0.3, "threshold_rel": 0.1},
         {"order": 3, "fitter": "joint", "sparsifier": "elimination"},
     ],
 }
