@@ -182,7 +182,7 @@ def test_only_the_chosen_model_keeps_its_fields():
 @pytest.mark.slow
 @pytest.mark.parametrize(("degree", "error"), [(2, 0.01), (4, 0.03)])
 def test_clean_burgers(degree, error):
-    path, truth = burgers_path(0.0, degree=degree, patch_stride=32)
+    path, truth = burgers_path(0.0, degree=degree, patch_stride=64)
     assert (path.fit.support == (truth != 0)).all()
     there = truth != 0
     assert np.abs(path.fit.theta / np.where(there, truth, 1) - there).max() <= error
@@ -192,17 +192,18 @@ def test_clean_burgers(degree, error):
 @pytest.mark.slow
 @pytest.mark.parametrize(("noise", "seed"), [(0.2, 1), (0.2, 2), (0.4, 3)])
 def test_burgers_from_noise(noise, seed):
-    path, truth = burgers_path(noise, seed, patch_size=64, patch_stride=64)
+    path, truth = burgers_path(noise, seed, patch_stride=64)
     there = truth != 0
     assert (path.fit.support == there).all()
-    # Measured at 64 nodes: means 2 to 5 %, with a spread of 2 to 4 % over seeds.
+    # Measured over five seeds, with overlapping patches: 3 % at a fifth of noise and
+    # 8 % at two fifths in the mean, 12 % at most.
     assert np.abs(path.fit.theta[there] / truth[there] - 1).max() <= 0.2
     check_order(path)
 
 
 @pytest.mark.slow
 def test_burgers_from_noise_and_four_frames_of_five():
-    path, truth = burgers_path(0.2, 4, frame_drop=0.2, patch_size=64, patch_stride=64)
+    path, truth = burgers_path(0.2, 4, frame_drop=0.2, patch_stride=64)
     assert (path.fit.support == (truth != 0)).all()
 
 
