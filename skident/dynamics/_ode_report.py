@@ -70,27 +70,35 @@ def make_report(fit, table, library, coef, params, names):
             float(values[-1]),
             _INDEPENDENT,
         ),
-        Assumption.at_most(
+        _known(
+            Assumption.at_most,
+            "takes a trajectory of seven rows that moves",
             "noise is small enough for the fitter",
             "what a local cubic leaves, over the state's standard deviation; the "
             "largest",
             noise,
             _NOISE[params.fitter],
         ),
-        Assumption.at_most(
+        _known(
+            Assumption.at_most,
+            "nothing moves in the equations found",
             "the sampling resolves the equations found",
             "error of the solver against steps eight times finer, over the movement "
             "in a window; the largest of a state",
             refined_gap(fit, table, library, coef),
             _RESOLVED,
         ),
-        Assumption.at_most(
+        _known(
+            Assumption.at_most,
+            "no state moves",
             "the equations explain the trajectories",
             "share of a state's variance that solved windows leave; the largest",
             _largest(left),
             max(_LEFT, 5.0 * noisy),
         ),
-        Assumption.at_least(
+        _known(
+            Assumption.at_least,
+            "no kept term has a standard error",
             "kept terms are told from zero",
             "smallest coefficient, in standard errors",
             float(t.min()) if len(t) and np.isfinite(t).all() else np.nan,
@@ -169,6 +177,13 @@ def refined_gap(fit, table, library, coef):
     if not np.isfinite(gap).all() or not np.isfinite(moved).all():
         return np.inf
     return _largest(np.sqrt(gap / np.where(moved > 0, moved, np.nan)))
+
+
+def _known(compare, why, name, test, statistic, threshold):
+    """A comparison, or why there is nothing to compare."""
+    if np.isnan(statistic):
+        return Assumption(name, why)
+    return compare(name, test, statistic, threshold)
 
 
 def _largest(values):
