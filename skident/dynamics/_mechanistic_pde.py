@@ -216,7 +216,7 @@ class MechanisticPDERegressor(
     >>> data = make_burgers(n_x=96, n_t=48, dt=1 / 15)
     >>> model = MechanisticPDERegressor(
     ...     spacing=data.spacing, dt=data.dt, degree=1, blocks=("u_x", "u_xx"),
-    ...     encoder="identity", periodic=True, max_patches=4,
+    ...     patch_size=(16, 16), max_patches=6, encoder="identity", periodic=True,
     ... )  # fmt: skip
     >>> model = model.fit(data.X)
     >>> model.print(precision=2)
