@@ -80,28 +80,18 @@ def patch_residuals(patch, terms, theta, support, *, field=0, linear_solver="aut
     system = patch_system(patch)
     chosen = np.flatnonzero(support)
     factors = term_factors(patch, terms, support, field)
-    factor, solution, coefficients, source = _solve(
+    factor, solution, source = _solve(
         patch, system, terms, theta, factors, field, linear_solver
     )
     values, worst = solution.values, solution.residual
-    nodes = system.equation_nodes
-    # With E z = b the equation and N z = E'b + ... the normal equations,
-    # N dz = dE'(b - E z) - E'dE z + E'db for a change of one coefficient.
-    c = coefficients[nodes]
-    gap = source[nodes] - np.einsum("nm,nm->n", c, values[nodes])
-    rhs = np.zeros((*values.shape, len(chosen)))
-    for column, j in enumerate(chosen):
-        phi = factors[j][nodes]
-        if terms[j].is_source:
-            rhs[nodes, :, column] = c * phi[:, None]
-            continue
-        variable = system.variables.index(terms[j].block)
-        rhs[nodes, :, column] = c * (phi * values[nodes, variable])[:, None]
-        rhs[nodes, variable, column] -= phi * gap
+    changes = [
+        ("source", factors[j]) if terms[j].is_source else (terms[j].block, -factors[j])
+        for j in chosen
+    ]
     data = patch.data[..., field].ravel()
     seen = np.flatnonzero(np.isfinite(data))
     if len(chosen):
-        jacobian = factor.solve_normal(rhs)[seen, 0]
+        jacobian = factor.sensitivities(solution, source, changes)[seen]
         worst = max(worst, factor.residual)
     else:
         jacobian = np.zeros((len(seen), 0))
@@ -119,4 +109,4 @@ def _solve(patch, system, terms, theta, factors, field, linear_solver):
             coefficients[:, system.variables.index(terms[j].block)] -= theta[j] * phi
     factor = system.factor(coefficients, linear_solver=linear_solver)
     given = patch.encoded[..., field].ravel()[system.boundary_nodes]
-    return factor, factor.solve(source, given), coefficients, source
+    return factor, factor.solve(source, given), source
