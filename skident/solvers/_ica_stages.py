@@ -6,12 +6,12 @@ from skident.solvers._ica_kernel import evaluate_sources
 from skident.solvers._ica_lbfgs import Descent, Patience, Rotations, polar
 
 # Turn of a component (1 less a cosine) at which fixed-point steps on the subsample are
-# done, and how many are made: where the model does not hold they never are. More are
-# made, up to a limit, while components turn by more than this on average: a descent
-# from there would end at a worse optimum.
+# done, and how many are made: where the model does not hold they never are. Many
+# components, of which a random start holds little, get up to one step for two of them
+# while they turn by more than this on average: a descent from there would end at a
+# worse optimum.
 _FIXED_POINT_TOL = 1e-3
 _FIXED_POINT_ITER = 12
-_FIXED_POINT_MAX_ITER = 100
 _FAR_TURN = 0.05
 # The descent on the subsample, where they are not done: to the gradient that so few
 # rows leave at the optimum of all.
@@ -50,7 +50,7 @@ def best_start(rows, starts, geometry, memory, ls_tries, *, descend):
 
 def _fixed_points(rows, W, fun):
     """Fixed-point steps from ``W``, and whether they have come to rest."""
-    for n_iter in range(1, _FIXED_POINT_MAX_ITER + 1):
+    for n_iter in range(1, max(_FIXED_POINT_ITER, len(W) // 2) + 1):
         turn = fixed_point(rows.evaluate(W, fun, np.float32, with_loss=False))
         W = turn @ W
         turns = 1.0 - np.abs(np.diag(turn))
