@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from itertools import combinations_with_replacement
 
 import numpy as np
+from joblib import Parallel, delayed
 
 from skident.dynamics._pde_choice import library
-from skident.dynamics._pde_lm import field_data, fit_pde_terms
+from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
+from skident.dynamics._pde_solve import patch_residuals
 from skident.dynamics._pde_terms import PDETerm, own_first_names
 from skident.utils import Assumption
 
@@ -229,3 +231,103 @@ def form_spread(patches):
     forms = forms / np.where(size > 0, size, 1.0)
     rest = one - forms @ np.linalg.lstsq(forms, one, rcond=1e-10)[0]
     return float(np.sqrt(np.mean(rest**2)))
+
+
+# -- swaps ---------------------------------------------------------------------
+
+
+def swap_check(
+    patches, terms, fits, names, *, tol=0.004, linear_solver="auto", n_jobs=None
+):
+    """Whether a term that was removed could stand for one that was kept.
+
+    Of two terms that are nearly one on these fields, either may go first: which of
+    them is left says nothing. That happens without their being dependent to rounding,
+    as ``u_xx`` and ``u u_xx`` are not where a field varies little about a mean far
+    from zero. So each kept term is exchanged for each removed one, the others
+    adapting, to first order in what the exchange changes.
+
+    Parameters
+    ----------
+    patches : list of Patch
+        What the equations were fitted on; a few of them are looked at.
+    terms : list of PDETerm
+    fits : list of n_fields LMFit
+    names : list of n_fields str
+    tol : float, default=0.004
+        As for :func:`skident.dynamics._pde_elimination.eliminate`: an exchange has to
+        add more to the loss than a removal may.
+    linear_solver : str, default="auto"
+    n_jobs : int or None, default=None
+
+    Returns
+    -------
+    assumption : Assumption
+    sentences : list of str
+        One for each term that could be another, with the best of the others.
+    """
+    few = slice(None, None, max(len(patches) // _FEW, 1))
+    ratios, sentences = [], []
+    for field, fit in enumerate(fits):
+        kept, removed = np.flatnonzero(fit.support), np.flatnonzero(~fit.support)
+        if not len(kept) or not len(removed):
+            continue
+        triangle = _sensitivities(
+            patches[few], terms, fit.theta, fit.weights[few], field, linear_solver,
+            n_jobs,
+        )  # fmt: skip
+        counts = [len(part) for part in fit.residuals[few]]
+        variance = float(field_data(patches, field).var())
+        may = tol * fit.loss_on(few) + CLEAN * variance
+        may *= float(fit.weights[few] @ counts)
+        base = _least_squares(triangle, kept, triangle[:, -1])
+        fields = own_first_names(names, field)
+        for j in kept:
+            others = kept[kept != j]
+            # What is left once the term is gone, and another may take its place.
+            gone = triangle[:, -1] - fit.theta[j] * triangle[:, j]
+            added = [
+                _least_squares(triangle, np.append(others, k), gone) - base
+                for k in removed
+            ]
+            best = int(np.argmin(added))
+            ratios.append(added[best] / may if may > 0 else np.nan)
+            if ratios[-1] < 1.0:
+                sentences.append(
+                    f"In the equation of {names[field]}: {terms[j].label(fields)} "
+                    f"could as well be {terms[removed[best]].label(fields)}."
+                )
+    name = "no other term could stand for one that is kept"
+    test = "loss that the closest exchange adds, over what a removal may"
+    ratios = [ratio for ratio in ratios if np.isfinite(ratio)]
+    if not ratios:
+        return Assumption(name, f"{test}: there is none"), sentences
+    return Assumption.at_least(name, test, min(ratios), 1.0), sentences
+
+
+def _sensitivities(patches, terms, theta, weights, field, linear_solver, n_jobs):
+    """Derivatives of solutions by all coefficients, then residuals, as a triangle.
+
+    As long as it has columns: products of columns would square their condition.
+    """
+    every = np.ones(len(terms), bool)
+    parts = Parallel(n_jobs=n_jobs)(
+        delayed(patch_residuals)(
+            patch, terms, theta, every, field=field, linear_solver=linear_solver
+        )
+        for patch in patches
+    )
+    triangle = np.zeros((0, len(terms) + 1))
+    for weight, (_, _, residuals, jacobian, _) in zip(weights, parts, strict=True):
+        rows = np.sqrt(weight) * np.column_stack([jacobian, residuals])
+        triangle = np.linalg.qr(np.vstack([triangle, rows]), mode="r")
+    return triangle
+
+
+def _least_squares(triangle, columns, target):
+    """Least sum of squares of ``target`` plus multiples of some columns."""
+    matrix = triangle[:, columns]
+    size = np.linalg.norm(matrix, axis=0)
+    matrix = matrix / np.where(size > 0, size, 1.0)
+    rest = target - matrix @ np.linalg.lstsq(matrix, target, rcond=1e-12)[0]
+    return float(rest @ rest)

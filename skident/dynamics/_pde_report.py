@@ -9,6 +9,7 @@ from skident.dynamics._pde_conditioning import (
     condition_assumption,
     describe_collinear,
     library_conditions,
+    swap_check,
     trap_checks,
 )
 from skident.dynamics._pde_patches import Patch
@@ -33,6 +34,9 @@ WORST_GRID = 0.05
 SEEN = 3.0
 # Distance of solution and data, in units of the noise or of the grid's own error.
 UNEXPLAINED = 2.0
+# Mean of a field over its spread from which on its powers hardly differ: two of them
+# are then the same to some per cent.
+FAR_FROM_ZERO = 20.0
 # Boxes of patches that the grid's error is measured on, one and two spatial axes:
 # refined twice they take no longer than a patch of the fit.
 _BOXES = {1: (16, 16), 2: (6, 8, 8)}
@@ -158,6 +162,9 @@ def make_report(fit):
     """
     conditions = library_conditions(fit.patches, fit.terms)
     tied = describe_collinear(conditions, fit.terms, fit.names)
+    swap, swapped = swap_check(
+        fit.patches, fit.terms, fit.fits, fit.names, **fit.options
+    )
     shortest = min(min(map(len, e.coordinates)) for e in fit.experiments)
     assumptions = [
         Assumption.at_least(
@@ -167,6 +174,7 @@ def make_report(fit):
             FEWEST_NODES,
         ),
         condition_assumption(conditions),
+        swap,
         *trap_checks(fit.patches, fit.fits, fit.names, **fit.options),
         _smoothing(fit),
         Assumption.at_most(
@@ -198,10 +206,28 @@ def make_report(fit):
         assumptions=assumptions,
         notes=_notes(fit),
         advice=" ".join(
-            [*tied, "More varied fields tell more terms apart, as fewer terms do."]
+            [
+                *tied,
+                *swapped,
+                *_offsets(fit),
+                "More varied fields tell more terms apart, as fewer terms do.",
+            ]
         ),
     )
     return np.array([condition.number for condition in conditions]), report
+
+
+def _offsets(fit):
+    """Advice on fields whose mean hides how they vary."""
+    said = []
+    for j, name in enumerate(fit.names):
+        data = np.concatenate([p.encoded[..., j].ravel() for p in fit.patches])
+        if abs(data.mean()) > FAR_FROM_ZERO * data.std():
+            said.append(
+                f"Field {name} varies by {data.std():.2g} about {data.mean():.4g}: "
+                "less a reference value its powers differ more."
+            )
+    return said
 
 
 def _smoothing(fit):

@@ -8,6 +8,7 @@ from skident.dynamics._pde_conditioning import (
     describe_collinear,
     form_spread,
     library_conditions,
+    swap_check,
     trap_checks,
 )
 from skident.dynamics._pde_lm import fit_pde_terms
@@ -117,3 +118,29 @@ def test_the_amplitude_of_a_rotating_wave_is_constant_away_from_its_core():
     fits = [fit_pde_terms(far, [PDETerm("u")], field=j) for j in (0, 1)]
     last = trap_checks(far, fits, ["u", "v"])[-1]
     assert last.verdict == "violated"
+
+
+@pytest.mark.parametrize(("offset", "verdict"), [(0.0, "holds"), (300.0, "violated")])
+def test_terms_that_could_be_exchanged_are_named(offset, verdict):
+    # A field that varies by one about 300, as temperatures do: u_xx and u u_xx / 300
+    # are the same to 0.3 per cent, though not to rounding.
+    field, axes = heat_field()
+    field = field + offset
+    noise = 0.01 * np.random.default_rng(0).standard_normal(field.shape)
+    patches = cut(field, axes, field + noise, patch_size=16)
+    terms = [PDETerm("u_xx"), PDETerm("u_xx", (1,)), PDETerm("source")]
+    fits = [fit_pde_terms(patches, terms, [True, False, False])]
+    assumption, sentences = swap_check(patches, terms, fits, ["u"])
+    assert assumption.verdict == verdict
+    expected = ["In the equation of u: u_xx could as well be u u_xx."]
+    assert sentences == (expected if offset else [])
+
+
+def test_nothing_is_exchanged_where_no_term_was_removed():
+    field, axes = heat_field(12, 12)
+    patches = cut(field, axes)
+    terms = [PDETerm("u_xx"), PDETerm("u")]
+    for support in ([True, True], [False, False]):
+        fits = [fit_pde_terms(patches, terms, support)]
+        assumption, sentences = swap_check(patches, terms, fits, ["u"])
+        assert (assumption.verdict, sentences) == ("untestable", [])
