@@ -146,7 +146,7 @@ def make_porous_medium(
     -------
     data : Bunch
         With the fields of :func:`make_burgers`, and ``exponent``, m. Terms of ``coef``
-        are those of the expanded form, m u^(m-1) ∇²u + m (m-1) u^(m-2) |∇u|².
+        are those of the expanded form, ``m u^(m-1) ∇²u + m (m-1) u^(m-2) |∇u|²``.
 
     Raises
     ------

@@ -37,8 +37,9 @@ def make_kamani(
 ):
     """Stress of a yield-stress fluid under oscillating shear, amplitude by amplitude.
 
-    Under the strain γ = a sin t, the stress σ solves ((H + η)/G) σ' + σ =
-    H (γ' + (η/G) γ'') with the viscosity H = τ/|γ'| + k |γ'|^(n - 1) of flow [1]_.
+    Under the strain γ = a sin t, the stress σ solves
+    ``((H + η)/G) σ' + σ = H (γ' + (η/G) γ'')`` with the viscosity
+    ``H = τ/|γ'| + k |γ'|^(n - 1)`` of flow [1]_.
 
     Parameters
     ----------
