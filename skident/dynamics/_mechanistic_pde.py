@@ -80,8 +80,8 @@ class MechanisticPDERegressor(
         Of more, half are taken evenly and half such that they tell terms apart best.
     encoder : {"dct", "savgol", "identity", "conv"}, default="dct"
         What smooths the data for the expressions and the boundaries of patches. "dct":
-        low frequencies. "savgol": local polynomials. "identity": nothing, for data
-        without noise. "conv": a network, learnt with the equation, with "adam" only.
+        low frequencies. "savgol": local polynomials, for even steps. "identity":
+        nothing, for data without noise. "conv": a network, learnt with "adam" only.
     encoder_cutoff : float, tuple or None, default=None
         Frequencies that "dct" keeps, or nodes of a window of "savgol", on each axis,
         time first; None finds them by generalised cross-validation.
@@ -103,7 +103,8 @@ class MechanisticPDERegressor(
     linear_solver : {"auto", "direct", "multigrid", "multigrid_paper"}, default="auto"
         Of the linear equations; "auto" is direct but for large patches.
     periodic : bool, default=False
-        Whether spatial axes close on themselves, for derivatives and simulations.
+        Whether spatial axes close on themselves one mean step behind their last node:
+        a node that repeats the first must be left out. For derivatives and simulations.
     refine : bool, default=False
         Freeze the expressions at the reconstruction next, and fit the coefficients of
         the terms once more.
@@ -589,7 +590,7 @@ class MechanisticPDERegressor(
     def _experiments(self, X, trajectories, times):
         X = self._validated(X)
         grid = {"grid_shape": self.grid_shape_, "n_fields": self.n_fields}
-        axes = {"space": self._space_, "dt": self.dt}
+        axes = {"space": self._space_, "dt": self.dt, "fitted_step": self.spacing_[0]}
         return X, make_experiments(X, trajectories, times, **grid, **axes)
 
     def _rows(self, fields, X):

@@ -1,6 +1,7 @@
 """Rows of flattened snapshots as fields on grids, one for each experiment."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from numbers import Integral, Real
 
@@ -11,6 +12,9 @@ from skident.utils._validation import check_times, check_trajectories
 # A gap between rows is a whole number of steps up to this share of one: more than the
 # rounding of times stored as decimals or in single precision.
 _SAME_STEP = 1e-4
+# Steps that differ by more than this share are not the same ones but for some rows of
+# uneven times.
+_OTHER_STEP = 0.1
 # Absent frames are filled in as missing up to this many for each frame that is there;
 # with fewer than one frame in five, times are taken for irregular.
 _MOST_ABSENT = 4
@@ -157,7 +161,9 @@ def _axis(entry, n, axis):
     return nodes - nodes[0]
 
 
-def make_experiments(X, trajectories, times, *, grid_shape, n_fields, space, dt):
+def make_experiments(
+    X, trajectories, times, *, grid_shape, n_fields, space, dt, fitted_step=None
+):
     """Sort rows into experiments, and put them on their grids.
 
     Parameters
@@ -171,6 +177,8 @@ def make_experiments(X, trajectories, times, *, grid_shape, n_fields, space, dt)
     space : list of ndarray
         Coordinates of the spatial axes.
     dt : float
+    fitted_step : float or None, default=None
+        Mean step of the rows that a model was fitted on.
 
     Returns
     -------
@@ -182,6 +190,8 @@ def make_experiments(X, trajectories, times, *, grid_shape, n_fields, space, dt)
     ValueError
         If a side input is malformed, or no experiment has two rows.
     """
+    if times is None and fitted_step is not None:
+        _warn_of_other_steps(dt, fitted_step)
     labels, codes = np.array([0]), np.zeros(len(X), int)
     if trajectories is not None:
         labels, codes = check_trajectories(trajectories, X)
@@ -207,6 +217,17 @@ def make_experiments(X, trajectories, times, *, grid_shape, n_fields, space, dt)
             f"minimum of 2 is required; n_samples = {len(X)}."
         )
     return found
+
+
+def _warn_of_other_steps(dt, fitted_step):
+    """Rates found at one step are taken for those of another: hardly ever meant."""
+    if abs(dt - fitted_step) > _OTHER_STEP * max(dt, fitted_step):
+        warnings.warn(
+            f"Without times, rows are taken as dt={dt:g} apart, but those of fit were "
+            f"{fitted_step:.4g} apart; give times here too, or set dt.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def _time_axis(times):

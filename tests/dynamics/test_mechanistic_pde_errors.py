@@ -57,6 +57,18 @@ def test_one_row_a_trajectory_is_refused_and_lone_rows_are_left_out():
     assert np.isnan(model.encoded_[-1]).all()
 
 
+def test_rows_at_another_step_than_those_of_fit_are_said():
+    # The equation holds per unit of time: at fifteen times the step it explains less.
+    data = burgers()
+    model = small(dt=1.0).fit(data.X, times=data.times)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        right = model.score(data.X, times=data.times)
+    with pytest.warns(UserWarning, match="dt=1 apart, but those of fit were 0.06667"):
+        wrong = model.score(data.X)
+    assert wrong < right
+
+
 def test_a_time_twice_is_refused():
     times = np.r_[burgers().times[:-1], 0.0]
     with pytest.raises(ValueError, match="times must be distinct"):
