@@ -1,5 +1,6 @@
 """Fields of which no equation can be found, and what is said of them."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_one_row_a_trajectory_is_refused_and_lone_rows_are_left_out():
 def test_rows_at_another_step_than_those_of_fit_are_said():
     # The equation holds per unit of time: at fifteen times the step it explains less.
     data = burgers()
-    model = small(dt=1.0).fit(data.X, times=data.times)
+    model = copy.deepcopy(fitted()).set_params(dt=1.0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         right = model.score(data.X, times=data.times)
