@@ -14,6 +14,9 @@ from skident.utils._memory import check_memory
 _MAX_BLOCKS = 400
 # Windows span as many of their own lengths as their noise is taken to reach.
 _REACH = 2
+# Share of a variance below which an estimate, scaled up by it, is no estimate. Two
+# windows side by side leave about a sixth.
+_LEAST_LEFT = 0.1
 _BUDGET = 2**26
 
 
@@ -71,7 +74,7 @@ class BlockTriangles:
     def __init__(self, layout, n_columns, n_targets):
         self.layout, self.n_columns, self.n_targets = layout, n_columns, n_targets
         self._blocks = {}
-        self._n_rows = 0
+        self._counts = {}
         self._triangle = None
 
     def add(self, blocks, rows):
@@ -85,7 +88,7 @@ class BlockTriangles:
         width = rows.shape[-1]
         for block in np.unique(blocks):
             own = rows[blocks == block].reshape(-1, width)
-            self._n_rows += len(own)
+            self._counts[block] = self._counts.get(block, 0) + len(own)
             if block in self._blocks:
                 own = np.concatenate([self._blocks[block], own])
             # A triangle of fewer rows than columns would be no shorter.
@@ -102,6 +105,11 @@ class BlockTriangles:
                 np.concatenate(list(self._blocks.values())), mode="r"
             )
         return self._triangle
+
+    @property
+    def n_rows(self):
+        """Number of rows that were added."""
+        return sum(self._counts.values())
 
     @property
     def norms(self):
@@ -134,6 +142,8 @@ class BlockTriangles:
         for block, rows in self._blocks.items():
             rest = rows[:, wanted] - (rows[:, others] / norms) @ explained
             found.add(np.array([block]), rest[None])
+        # The rows that these triangles stand for.
+        found._counts = dict(self._counts)
         return found
 
     def singular(self):
@@ -188,7 +198,8 @@ class BlockTriangles:
         Returns
         -------
         stderr : ndarray of shape (len(columns),)
-            Infinite where columns are dependent, or a single window is all there is.
+            Infinite where columns are dependent, or nearly all windows share their
+            noise.
         """
         k, n = len(columns), self.layout.n_independent
         if k == 0:
@@ -202,20 +213,32 @@ class BlockTriangles:
         if len(bread) < k or scale.min() <= 1e-12 * scale.max():
             return np.full(k, np.inf)
         scores = np.zeros((self.layout.n_blocks, k))
+        weights = np.zeros(self.layout.n_blocks)
+        weights[list(self._counts)] = list(self._counts.values())
         for block, rows in self._blocks.items():
             left = rows[:, columns] / norms
             rest = rows[:, self.n_columns + target] - left @ (coef * norms)
             scores[block] = left.T @ rest
-        # Bartlett's weights: sums over all stretches of lag + 1 blocks.
-        lag = self.layout.lag
-        total = np.cumsum(np.concatenate([np.zeros((lag + 1, k)), scores]), axis=0)
-        total = np.concatenate([total, np.repeat(total[-1:], lag, axis=0)])
-        stretches = total[lag + 1 :] - total[: -lag - 1]
+        # Scores sum to zero over all blocks. Over a stretch that is much of these, the
+        # sum is small for that alone: only so much of the variance is left in it.
+        weights /= self.n_rows
+        left = 1.0 - np.square(self._stretches(weights)).sum() / (self.layout.lag + 1)
+        if left < _LEAST_LEFT:
+            return np.full(k, np.inf)
+        stretches = self._stretches(scores)
         spread = solve_triangular(bread, stretches.T, trans="T")
         spread = solve_triangular(bread, spread)
-        variance = np.square(spread).sum(axis=1) / (lag + 1)
+        variance = np.square(spread).sum(axis=1) / (self.layout.lag + 1) / left
         # Fitted coefficients take their share of what independent windows know.
         return np.sqrt(variance * n / max(n - k, 1.0)) / norms
+
+    def _stretches(self, values):
+        """Sums over all stretches of lag + 1 blocks: for Bartlett's weights."""
+        lag = self.layout.lag
+        total = np.cumsum(values, axis=0)
+        ahead = np.zeros((lag + 1, *values.shape[1:]))
+        total = np.concatenate([ahead, total, np.repeat(total[-1:], lag, axis=0)])
+        return total[lag + 1 :] - total[: -lag - 1]
 
 
 def collect(solved, states, inputs, data, library, layout):

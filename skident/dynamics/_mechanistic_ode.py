@@ -121,7 +121,8 @@ class MechanisticODERegressor(
     support_ : ndarray of bool of shape (n_equations, n_terms)
         Terms that an equation kept.
     stderr_ : ndarray of shape (n_equations, n_terms)
-        Standard errors, given the support; NaN off it.
+        Standard errors, given the support; NaN off it, infinite where nearly all
+        windows overlap.
     t_ratios_ : ndarray of shape (n_equations, n_terms)
         Coefficients over standard errors; NaN off the support.
     terms_ : list of str

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skident.dynamics._ode_fit import term_sizes
+from skident.dynamics._ode_rivals import cheapest_exchange, cost_of_dropping
 from skident.utils import Assumption, IdentifiabilityReport
 
 # Shortest direction of the solved terms, scaled to length one, that rounding allows.
@@ -51,6 +53,11 @@ def make_report(fit, table, library, coef, params, names):
     # A smooth of the data is what the other fitters than "joint" compare with.
     noisy = 0.0 if np.isnan(noise) else noise**2
     t = np.abs(coef / fit.stderr)[fit.support]
+    gap = refined_gap(fit, table, library, coef)
+    # Beyond that the sampling is what is wrong.
+    unseen = min(gap, _RESOLVED)
+    # Noise biases sums of squares at noisy states more than an exchange adds.
+    rival = None if noise > _NOISE["varpro"] else cheapest_exchange(fit)
     assumptions = [
         Assumption.at_least(
             "trajectories are as long as a window",
@@ -85,8 +92,33 @@ def make_report(fit, table, library, coef, params, names):
             "the sampling resolves the equations found",
             "error of the solver against steps eight times finer, over the movement "
             "in a window; the largest of a state",
-            refined_gap(fit, table, library, coef),
+            gap,
             _RESOLVED,
+        ),
+        _known(
+            Assumption.at_least,
+            "no moving equation has a term",
+            "kept terms stand above the solver's error",
+            "smallest movement by a term in a window, in errors of the solver",
+            _smallest_share(fit, coef) / unseen if unseen > 0 else np.nan,
+            1.0,
+        ),
+        _known(
+            Assumption.at_least,
+            "takes data of little noise, and terms that are few but not all",
+            "no dropped term stands in for a kept one",
+            "squares that the cheapest exchange adds, in squared errors of the solver",
+            np.nan if rival is None or not unseen > 0 else rival.rise / unseen**2,
+            1.0,
+        ),
+        _known(
+            Assumption.at_most,
+            "no state moves",
+            "dropped terms are not missed",
+            "squares that dropping added, over those that all terms, noise and one "
+            "percent of the movement leave; the largest of a state",
+            cost_of_dropping(fit, _RESOLVED),
+            1.0,
         ),
         _known(
             Assumption.at_most,
@@ -117,8 +149,8 @@ def make_report(fit, table, library, coef, params, names):
         target="the equations' terms and coefficients",
         up_to="nothing",
         assumptions=assumptions,
-        notes=_notes(fit, library, values, weakest, t, names),
-        advice=_advice(assumptions, params),
+        notes=_notes(fit, library, values, weakest, rival, unseen, names),
+        advice=_advice(assumptions, params, known=np.isfinite(fit.stderr).any()),
     )
     condition = values[0] / values[-1] if values[-1] > 0 else np.inf
     return report, float(condition)
@@ -191,7 +223,18 @@ def _largest(values):
     return float(known.max()) if len(known) else np.nan
 
 
-def _notes(fit, library, values, weakest, t, names):
+def _smallest_share(fit, coef):
+    """Smallest movement by a kept term, over its state's; NaN where there is none."""
+    shares = np.array(
+        [np.abs(row) * term_sizes(fit.triangles, d) for d, row in enumerate(coef)]
+    )
+    targets = fit.triangles.triangle[:, fit.triangles.n_columns :]
+    moving = np.square(targets).sum(axis=0) > 0
+    shares = shares[moving][fit.support[moving]]
+    return float(shares.min()) if len(shares) else np.nan
+
+
+def _notes(fit, library, values, weakest, rival, unseen, names):
     notes = []
     if values[-1] < _INDEPENDENT * values[0] * 10:
         strength = np.abs(weakest)
@@ -200,6 +243,12 @@ def _notes(fit, library, values, weakest, t, names):
         listed = ", ".join(library.names[i] for i in tied)
         notes.append(
             f"On the visited states these terms make up for each other: {listed}."
+        )
+    if rival is not None and rival.rise < unseen**2:
+        notes.append(
+            f"In the equation of {names[rival.equation]}, "
+            f"{library.names[rival.dropped]} in place of "
+            f"{library.names[rival.kept]} explains these trajectories as well."
         )
     still = [
         name for name, own in zip(names, fit.support, strict=True) if not own.any()
@@ -221,7 +270,7 @@ def _notes(fit, library, values, weakest, t, names):
     return notes
 
 
-def _advice(assumptions, params):
+def _advice(assumptions, params, known):
     advice = {
         "trajectories are as long as a window": "A smaller window is used.",
         "the data are enough for the library": "Take a smaller degree.",
@@ -237,8 +286,19 @@ def _advice(assumptions, params):
         "the equations explain the trajectories": (
             "Try a larger library, a smaller threshold or shorter windows."
         ),
+        "kept terms stand above the solver's error": (
+            "Drop them by threshold_rel, which has no units, or see them by order=3."
+        ),
+        "no dropped term stands in for a kept one": (
+            "Take trajectories that visit more states."
+        ),
+        "dropped terms are not missed": (
+            'Try a smaller threshold, or sparsifier="elimination".'
+        ),
         "kept terms are told from zero": (
             'Try sparsifier="elimination" or a smaller library.'
+            if known
+            else "Take shorter windows: those that overlap have no standard errors."
         ),
     }
     found = [advice[a.name] for a in assumptions if a.verdict == "violated"]

@@ -2,6 +2,7 @@ import warnings
 
 import numpy as np
 import pytest
+from scipy.integrate import solve_ivp
 from sklearn.exceptions import NotFittedError
 
 from skident.dynamics import MechanisticODERegressor
@@ -109,7 +110,7 @@ def grown(rate, x0=0.1, n=60, dt=0.05):
 
 def test_a_blow_up_is_named():
     X = grown(lambda x: x * x, x0=0.2)
-    found = model(threshold=0.5).fit(X)
+    found = model(threshold=0.5, window=16).fit(X)
     assert found.equations(2) == ["x0' = x0^2"]
     t = np.linspace(0, 4, 9)
     # The solution is 1 / (5 - t).
@@ -221,6 +222,63 @@ def test_undecided_terms_are_named():
         found = model(fitter="joint", window=20, threshold=None).fit(X)
     note = next(n for n in found.identifiability_.notes if "do not decide" in n)
     assert "x0^2 in that of x1" in note or "x1^2 in that of x0" in note
+
+
+def test_a_threshold_that_drops_what_is_missed():
+    # The rotation hides that both states are damped, by 0.1.
+    t = 0.05 * np.arange(400)
+    X = np.exp(-0.1 * t)[:, None] * np.column_stack([np.cos(2 * t), -np.sin(2 * t)])
+    with pytest.warns(IdentifiabilityWarning, match="dropped terms are not missed"):
+        found = model().fit(X)
+    assert found.support_.sum() == 2
+    assert "Try a smaller threshold" in found.identifiability_.advice
+    assert model(threshold=0.05).fit(X).identifiability_.ok
+
+
+@pytest.mark.parametrize(("unit", "artefact"), [(1e-6, "x0^2"), (1e6, "1")])
+def test_units_in_which_a_threshold_keeps_what_does_not_matter(unit, artefact):
+    X = 3 * unit * np.exp(-0.05 * np.arange(100))[:, None]
+    plain = {"order": 2, "dt": 0.1, "window": 20}
+    with pytest.warns(IdentifiabilityWarning, match="stand above the solver's error"):
+        found = model(**plain).fit(X)
+    assert found.support_[0, found.terms_.index(artefact)]
+    relative = model(**plain, threshold=None, threshold_rel=0.01).fit(X)
+    assert relative.identifiability_.ok and relative.support_.sum() == 1
+
+
+def test_one_orbit_lets_terms_stand_in_for_each_other():
+    # Energy ties the square of the speed to the angle: a cubic in both fits a pendulum
+    # as well as one in the angle does.
+    def rate(t, state):
+        return [state[1], -np.sin(state[0])]
+
+    times = 0.05 * np.arange(400)
+    X = solve_ivp(rate, (0, 20), [1.0, 0.0], t_eval=times, rtol=1e-10, atol=1e-10).y.T
+    with pytest.warns(IdentifiabilityWarning, match="stands in for a kept one"):
+        found = model(order=2, degree=3).fit(X)
+    note = next(n for n in found.identifiability_.notes if "in place of" in n)
+    assert "equation of x1" in note and "x0^3" in note and "x0 x1^2" in note
+
+
+def test_windows_that_all_overlap_have_no_standard_errors():
+    t = 0.1 * np.arange(60)
+    rng = np.random.default_rng(0)
+    grown = 3 / (1 + 59 * np.exp(-2 * t))[:, None]
+    X = grown + 0.02 * rng.standard_normal((60, 1))
+    with pytest.warns(IdentifiabilityWarning, match="Take shorter windows"):
+        found = model(dt=0.1).fit(X)
+    assert np.isinf(found.stderr_[found.support_]).all()
+    coefs, errors = [], []
+    for _ in range(24):
+        X = grown + 0.02 * rng.standard_normal((60, 1))
+        short = model(dt=0.1, window=10, threshold=0.3).fit(X)
+        assert short.identifiability_.ok
+        coefs.append(short.coef_[0, 1:])
+        errors.append(short.stderr_[0, 1:])
+    ratio = np.sqrt(np.mean(np.square(errors), axis=0)) / np.std(coefs, axis=0)
+    # 1.5 over 60 draws: six windows side by side. The deviation of 24 coefficients is
+    # known to 15 %.
+    assert (ratio > 0.7).all() and (ratio < 2.5).all()
 
 
 def test_no_report_of_a_good_fit_warns():
