@@ -10,7 +10,6 @@ from scipy.signal import savgol_filter
 from skident.dynamics._field_gaps import fill_gaps
 from skident.dynamics._field_modes import Modes, mode_basis, solve_modes
 
-ENCODERS = ("identity", "savgol", "dct")
 # Candidates of a cut-off, a factor 2^(1/3) apart: the error of a smooth field falls by
 # less than its own size between two of them.
 _CANDIDATE_RATIO = 2.0 ** (1.0 / 3.0)

@@ -1,6 +1,5 @@
 """Ordinary differential equations of trajectories, found by solving them."""
 
-import warnings
 from functools import partial
 from numbers import Integral, Real
 
@@ -8,9 +7,10 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 
+from skident.dynamics._equation_text import right_side
 from skident.dynamics._libraries import make_library
-from skident.dynamics._ode_fit import fit_ode
-from skident.dynamics._ode_read import r2, read_back, write_equation
+from skident.dynamics._ode_fit import check_params, check_table, fit_ode
+from skident.dynamics._ode_read import r2, read_back
 from skident.dynamics._ode_report import make_report
 from skident.dynamics._simulate import simulate
 from skident.dynamics._windows import make_table
@@ -333,21 +333,10 @@ class MechanisticODERegressor(
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, _learned)
         X = validate_data(fitted, X, dtype=_DTYPES, ensure_min_samples=2)
-        self._check_params(X)
+        check_params(self, X.shape[1])
         n_states = X.shape[1] - self.n_controls
         table = make_table(X, n_states, trajectories, times, self.dt)
-        if table.series.lengths.max() < 2:
-            raise ValueError(
-                "trajectories must have at least 2 rows in one of them, got 1 sample "
-                f"in each; n_samples = {len(X)}."
-            )
-        if not table.series.even():
-            warnings.warn(
-                "Steps vary: each window is solved by operators of its own, which "
-                "takes longer than even steps do.",
-                UserWarning,
-                stacklevel=3,
-            )
+        check_table(table)
         names = fitted._names()
         library = make_library(self.library, names, self.degree, self.include_bias)
         seed = check_random_state(self.random_state).randint(2**31 - 1)
@@ -561,7 +550,8 @@ class MechanisticODERegressor(
         """
         check_is_fitted(self)
         return [
-            write_equation(name, self.terms_, coef, precision)
+            f"{name}' = "
+            + right_side(self.terms_, coef, coef, precision, unit_factors=False)
             for name, coef in zip(self._names(), self.coef_, strict=False)
         ]
 
@@ -603,18 +593,6 @@ class MechanisticODERegressor(
         return validate_data(
             self, X, reset=False, dtype=_DTYPES, ensure_min_samples=at_least
         )
-
-    def _check_params(self, X):
-        if self.n_controls >= X.shape[1]:
-            raise ValueError(
-                f"n_controls={self.n_controls} leaves no state: X has {X.shape[1]} "
-                "feature(s)."
-            )
-        if self.encoder == "mlp" and self.fitter != "neural":
-            raise ValueError(
-                'encoder="mlp" is trained by fitter="neural"; with '
-                f'fitter="{self.fitter}" take "identity" or "savgol".'
-            )
 
 
 def _learned(name):

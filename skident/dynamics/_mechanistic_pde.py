@@ -514,8 +514,7 @@ class MechanisticPDERegressor(
 
     def print(self, precision=4):
         """Print the equations, one a line, as :meth:`equations` writes them."""
-        for line in self.equations(precision):
-            print(line)
+        print("\n".join(self.equations(precision)))
 
     def score(self, X, y=None, *, trajectories=None, times=None):
         """Share of the spread of the data that the equations' solutions explain.

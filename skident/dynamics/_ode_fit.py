@@ -1,5 +1,6 @@
 """The fit of a mechanistic ODE: windows, states, coefficients, terms."""
 
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,60 @@ def choose_stride(stride, fitter, window, even):
     if fitter == "joint":
         return max(1, window // 2)
     return 1 if even else max(1, window // 5)
+
+
+def check_params(params, n_features):
+    """Refuse parameters that do not go together, or not with the data.
+
+    Parameters
+    ----------
+    params : MechanisticODERegressor
+    n_features : int
+        Columns of the data.
+
+    Raises
+    ------
+    ValueError
+    """
+    if params.n_controls >= n_features:
+        raise ValueError(
+            f"n_controls={params.n_controls} leaves no state: X has {n_features} "
+            "feature(s)."
+        )
+    if params.encoder == "mlp" and params.fitter != "neural":
+        raise ValueError(
+            'encoder="mlp" is trained by fitter="neural"; with '
+            f'fitter="{params.fitter}" take "identity" or "savgol".'
+        )
+
+
+def check_table(table):
+    """Refuse a table without two rows in a trajectory; warn of steps that vary.
+
+    Parameters
+    ----------
+    table : OdeTable
+
+    Raises
+    ------
+    ValueError
+
+    Warns
+    -----
+    UserWarning
+    """
+    if table.series.lengths.max() < 2:
+        raise ValueError(
+            "trajectories must have at least 2 rows in one of them, got 1 sample "
+            f"in each; n_samples = {table.series.lengths.sum()}."
+        )
+    if not table.series.even():
+        warnings.warn(
+            "Steps vary: each window is solved by operators of its own, which "
+            "takes longer than even steps do.",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def fit_ode(table, library, params, seed, steps):

@@ -1,4 +1,4 @@
-"""What fitted equations say of trajectories, and how they are written."""
+"""What fitted equations say of trajectories."""
 
 import numpy as np
 
@@ -64,33 +64,6 @@ def read_back(table, library, coef, window, module, params):
             for own in joint.states
         ]
     return average(solved, joint.solutions(coef), data)
-
-
-def write_equation(name, terms, coef, precision):
-    """An equation such as "x' = -10 x + 10 y".
-
-    Parameters
-    ----------
-    name : str
-    terms : sequence of str
-    coef : ndarray of shape (n_terms,)
-    precision : int
-        Digits of the coefficients.
-
-    Returns
-    -------
-    equation : str
-    """
-    text = ""
-    for i in np.flatnonzero(coef):
-        digits = f"{abs(float(coef[i])):.{precision}g}"
-        if terms[i] == "1":
-            term = digits
-        else:
-            term = terms[i] if digits == "1" else f"{digits} {terms[i]}"
-        sign = ("- " if text else "-") if coef[i] < 0 else ("+ " if text else "")
-        text += f" {sign}{term}"
-    return f"{name}' ={text or ' 0'}"
 
 
 def r2(data, found):

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from skident.dynamics._exchange import closest_exchanges
+
 # Multiplications of a search for exchanges, at most.
 _BUDGET = 1e10
 
@@ -71,30 +73,15 @@ def cheapest_exchange(fit):
     kept = fit.support.sum(axis=1)
     if np.sum(kept**2.0 * (p - kept)) * p > _BUDGET:
         return None
-    left = triangles.triangle[:, :p] / triangles.norms
+    columns = triangles.triangle[:, :p]
     for d, support in enumerate(fit.support):
         total = _total(triangles, d)
-        dropped = np.flatnonzero(~support)
-        if total == 0 or len(dropped) == 0:
+        if total == 0:
             continue
-        right = triangles.triangle[:, p + d]
+        target = triangles.triangle[:, p + d]
         loss = triangles.solve(np.flatnonzero(support), d)[1]
-        for i in np.flatnonzero(support):
-            others = support.copy()
-            others[i] = False
-            basis = np.linalg.qr(left[:, others])[0]
-            rest = right - basis @ (basis.T @ right)
-            free = left[:, dropped] - basis @ (basis.T @ left[:, dropped])
-            squares = np.square(free).sum(axis=0)
-            # What is left of a term that the others make up for is rounding.
-            gains = np.where(
-                squares > 1e-20,
-                np.square(free.T @ rest) / np.maximum(squares, 1e-20),
-                0.0,
-            )
-            best = int(np.argmax(gains))
-            rise = float(rest @ rest - gains[best] - loss) / total
-            found.append(Exchange(d, int(i), int(dropped[best]), rise))
+        for term, other, new_loss in closest_exchanges(columns, target, support):
+            found.append(Exchange(d, term, other, (new_loss - loss) / total))
     return min(found, key=lambda exchange: exchange.rise, default=None)
 
 

@@ -6,6 +6,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from joblib import Parallel, delayed
 
+from skident.dynamics._exchange import closest_exchanges
 from skident.dynamics._pde_choice import library
 from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
 from skident.dynamics._pde_solve import patch_residuals
@@ -269,33 +270,30 @@ def swap_check(
     few = slice(None, None, max(len(patches) // _FEW, 1))
     ratios, sentences = [], []
     for field, fit in enumerate(fits):
-        kept, removed = np.flatnonzero(fit.support), np.flatnonzero(~fit.support)
-        if not len(kept) or not len(removed):
-            continue
         triangle = _sensitivities(
-            patches[few], terms, fit.theta, fit.weights[few], field, linear_solver,
+            patches[few],
+            terms,
+            fit.theta,
+            fit.weights[few],
+            field,
+            linear_solver,
             n_jobs,
-        )  # fmt: skip
+        )
         counts = [len(part) for part in fit.residuals[few]]
         variance = float(field_data(patches, field).var())
         may = tol * fit.loss_on(few) + CLEAN * variance
         may *= float(fit.weights[few] @ counts)
-        base = _least_squares(triangle, kept, triangle[:, -1])
+        # What the kept terms explain, whichever their coefficients.
+        target = triangle[:, -1] - triangle[:, :-1] @ (fit.theta * fit.support)
+        base = _least_squares(triangle[:, :-1][:, fit.support], target)
         fields = own_first_names(names, field)
-        for j in kept:
-            others = kept[kept != j]
-            # What is left once the term is gone, and another may take its place.
-            gone = triangle[:, -1] - fit.theta[j] * triangle[:, j]
-            added = [
-                _least_squares(triangle, np.append(others, k), gone) - base
-                for k in removed
-            ]
-            best = int(np.argmin(added))
-            ratios.append(added[best] / may if may > 0 else np.nan)
+        exchanges = closest_exchanges(triangle[:, :-1], target, fit.support)
+        for term, other, loss in exchanges:
+            ratios.append((loss - base) / may if may > 0 else np.nan)
             if ratios[-1] < 1.0:
                 sentences.append(
-                    f"In the equation of {names[field]}: {terms[j].label(fields)} "
-                    f"could as well be {terms[removed[best]].label(fields)}."
+                    f"In the equation of {names[field]}: {terms[term].label(fields)} "
+                    f"could as well be {terms[other].label(fields)}."
                 )
     name = "no other term could stand for one that is kept"
     test = "loss that the closest exchange adds, over what a removal may"
@@ -324,10 +322,9 @@ def _sensitivities(patches, terms, theta, weights, field, linear_solver, n_jobs)
     return triangle
 
 
-def _least_squares(triangle, columns, target):
-    """Least sum of squares of ``target`` plus multiples of some columns."""
-    matrix = triangle[:, columns]
-    size = np.linalg.norm(matrix, axis=0)
-    matrix = matrix / np.where(size > 0, size, 1.0)
-    rest = target - matrix @ np.linalg.lstsq(matrix, target, rcond=1e-12)[0]
+def _least_squares(columns, target):
+    """Least sum of squares that columns leave of a target."""
+    size = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(size > 0, size, 1.0)
+    rest = target - columns @ np.linalg.lstsq(columns, target, rcond=1e-12)[0]
     return float(rest @ rest)

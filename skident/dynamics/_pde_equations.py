@@ -1,6 +1,6 @@
 """Equations of fields as text."""
 
-import numpy as np
+from skident.dynamics._equation_text import right_side
 
 _LETTERS = "uvw"
 
@@ -40,19 +40,6 @@ def equation_strings(fields, names, coef, support, precision=4):
     lines : list of str
     """
     return [
-        f"{field}_t = {_right_side(*parts, precision)}"
+        f"{field}_t = {right_side(*parts, precision)}"
         for field, *parts in zip(fields, names, coef, support, strict=True)
     ]
-
-
-def _right_side(names, coef, support, precision):
-    text = ""
-    for j in np.flatnonzero(support):
-        number = f"{abs(coef[j]):.{precision}g}"
-        sign = "-" if coef[j] < 0 else "+"
-        if text:
-            text += f" {sign} "
-        elif sign == "-":
-            text += "-"
-        text += number if names[j] == "1" else f"{number} {names[j]}"
-    return text or "0"
