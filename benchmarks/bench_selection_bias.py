@@ -50,6 +50,11 @@ def rmse(found):
     return float(np.sqrt(np.mean([result["error"] ** 2 for result in found])))
 
 
+def share(covers):
+    """Of the intervals that there are; NaN without any."""
+    return float(np.nanmean(covers)) if np.isfinite(covers).any() else np.nan
+
+
 def number(value, digits=3):
     return "-" if np.isnan(value) else f"{value:.{digits}f}"
 
@@ -77,7 +82,7 @@ def table(report, runs, part, names, n_seeds):
                 number(np.nanmean(error)),
                 number(float(np.nanstd(error))),
                 number(float(np.sqrt(np.nanmean(error**2)))),
-                number(float(np.mean(columns["covers"])), 2),
+                number(share(columns["covers"]), 2),
                 number(float(np.mean(columns["seconds"])), 2),
             ]
         )
