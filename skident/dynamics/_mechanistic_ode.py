@@ -53,7 +53,8 @@ class MechanisticODERegressor(
         Lorenz's system with steps of 0.01 the error of the coefficients falls from 2 %
         to 0.06 %.
     window : int or "auto", default="auto"
-        Rows of a window; "auto" is 50. At most the longest trajectory.
+        Rows of a window; "auto" is 50, and of fewer than 250 rows a fifth, but 10 at
+        least. At most the longest trajectory.
     stride : int or "auto", default="auto"
         Rows from one window's start to the next one's; "auto" is 1, half a window for
         "joint", and a fifth of one where steps vary, as each window then has operators

@@ -16,7 +16,9 @@ from skident.dynamics._ode_sparsity import (
 )
 from skident.dynamics._windows import cut_windows
 
-_AUTO_WINDOW = 50
+# Rows of a window, unless the data are few: an equation is known by the windows that
+# share no row, and some are needed to tell its error.
+_AUTO_WINDOW, _LEAST_WINDOW, _WINDOWS_WANTED = 50, 10, 5
 # Gauss-Newton steps of the joint fit on one support.
 _ROUNDS = 12
 
@@ -47,8 +49,11 @@ class OdeFit:
 
 def choose_window(window, table):
     """Rows of a window: at most those of the longest trajectory."""
-    longest = int(table.series.lengths.max())
-    return min(_AUTO_WINDOW if window == "auto" else window, longest)
+    lengths = table.series.lengths
+    if window == "auto":
+        fair = max(_LEAST_WINDOW, int(lengths.sum()) // _WINDOWS_WANTED)
+        window = min(_AUTO_WINDOW, fair)
+    return min(window, int(lengths.max()))
 
 
 def choose_stride(stride, fitter, window, even):

@@ -37,6 +37,18 @@ def joint_fit(X, window, weight=1.0, scales=(1.0, 1.0), n_controls=0):
     )
 
 
+def test_windows_of_short_series_leave_some_apart():
+    data = make_lorenz(100, dt=0.02)
+    short = model(dt=data.dt, sparsifier="elimination").fit(data.X)
+    assert short.window_ == 20
+    truth = lorenz_coef(data, short.terms_)
+    assert jaccard(short.support_, truth) == 1
+    # Two windows of 50 rows do not tell the terms apart.
+    long = model(dt=data.dt, sparsifier="elimination", window=50).fit(data.X)
+    assert jaccard(long.support_, truth) < 0.8
+    assert model(dt=0.02, threshold=None).fit(data.X[:24]).window_ == 10
+
+
 # -- joint -------------------------------------------------------------------------
 
 
