@@ -95,8 +95,9 @@ class EffectDisplay:
             Has ``effect_`` and ``confidence_interval``, and perhaps ``bounds_`` and
             ``bounds_confidence_interval``. A
             :class:`~skident.effects.SelectionBiasATE` by itself is shown beside the
-            naive effect and that in the selected rows. A dict may also hold results of
-            :func:`~skident.effects.aipw_ate`.
+            naive effect and that in the selected rows. One in a
+            :class:`~skident.compose.FromColumns` is taken out of it. A dict may also
+            hold results of :func:`~skident.effects.aipw_ate`.
         truth : float, default=None
             The true effect, or one to compare with.
         level : float, default=0.95
@@ -114,8 +115,9 @@ class EffectDisplay:
             If an object has neither ``effect_`` nor ``effect``.
         """
         if isinstance(estimator, dict):
-            rows = dict(estimator)
+            rows = {name: _unwrapped(found) for name, found in estimator.items()}
         else:
+            estimator = _unwrapped(estimator)
             shown = {
                 "naive": getattr(estimator, "effect_naive_", None),
                 "selected rows, adjusted": getattr(estimator, "effect_selected_", None),
@@ -294,6 +296,16 @@ class EffectDisplay:
         # One number alone has no width; then the axis takes that of its size.
         width = high - low or max(abs(high), np.finfo(float).tiny)
         return low - 0.08 * width, high + 0.08 * width
+
+
+def _unwrapped(found):
+    """The estimator of an effect in a wrapper that has taken side inputs from columns.
+
+    A wrapper passes on the method ``effect``, and has no ``effect_``.
+    """
+    if hasattr(found, "effect_"):
+        return found
+    return getattr(found, "estimator_", found)
 
 
 def _as_pairs(pairs, n_effects, name):

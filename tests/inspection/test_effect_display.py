@@ -3,8 +3,10 @@
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from skident.compose import FromColumns
 from skident.effects import SelectionBiasATE, aipw_ate
 from skident.exceptions import IdentifiabilityWarning
 from skident.inspection import EffectDisplay
@@ -126,6 +128,23 @@ def test_a_fit_under_selection(plt):
     np.testing.assert_allclose(display.intervals[2], model.bounds_confidence_interval())
     assert display.intervals[2, 0] < model.bounds_[0]
     assert display.intervals[2, 1] > model.bounds_[1]
+
+
+def test_a_fit_to_columns_of_a_dataframe_is_shown_as_itself(plt):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"age": rng.normal(size=200), "treated": np.arange(200) % 2})
+    y = frame["age"] + frame["treated"] + rng.normal(size=200)
+    model = SelectionBiasATE(selection_depends_on=(), random_state=0)
+    model = FromColumns(model, treatment="treated")
+    with pytest.raises(TypeError, match="is a FromColumns without"):
+        EffectDisplay.from_estimator(model)
+    model.fit(frame, y)
+    display = EffectDisplay.from_estimator(model)
+    expected = EffectDisplay.from_estimator(model.estimator_)
+    assert display.names == expected.names and len(display.names) == 3
+    np.testing.assert_array_equal(display.effects, expected.effects)
+    beside = EffectDisplay.from_estimator({"whole": model})
+    assert beside.effects.tolist() == [model.estimator_.effect_]
 
 
 def test_several_estimators(plt):
