@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
 from skident.dynamics._pde_equations import equation_strings, field_names
 from skident.dynamics._pde_fit import (
+    FIELD_INPUT,
     by_row,
     denoise_experiments,
     fit_model,
@@ -15,7 +16,7 @@ from skident.dynamics._pde_fit import (
 )
 from skident.dynamics._pde_inputs import make_experiments
 from skident.dynamics._pde_rates import FieldEquations
-from skident.dynamics._pde_scores import derivative_score, explained
+from skident.dynamics._pde_scores import derivative_score, explained, frame_weights
 from skident.dynamics._pde_simulate import simulate
 from skident.dynamics._pde_terms import own_first_names
 from skident.solvers._pde_factor import SOLVERS
@@ -30,6 +31,7 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
+from skident.utils._validation import check_sample_weight
 
 _COUNT = Interval(Integral, 1, None, closed="left")
 _NON_NEGATIVE = Interval(Real, 0, None, closed="left")
@@ -94,8 +96,10 @@ class MechanisticPDERegressor(
         a penalty.
     threshold : float, default=0.05
         Of coefficients, in the units of the data.
-    elimination_tol : float, default=0.004
-        Least relative rise of the loss that stops an elimination.
+    elimination_tol : float or None, default=0.004
+        Least relative rise of the loss that stops an elimination; the default suits
+        some ten thousand values. None is what a superfluous term explains by chance in
+        one case of a thousand, by the data's own errors.
     alpha_l1 : float, default=0.005
         Weight of the mean absolute coefficient, for "l1" and "adam".
     consistency_weight : float, default=1.0
@@ -106,8 +110,7 @@ class MechanisticPDERegressor(
         Whether spatial axes close on themselves one mean step behind their last node:
         a node that repeats the first must be left out. For derivatives and simulations.
     refine : bool, default=False
-        Freeze the expressions at the reconstruction next, and fit the coefficients of
-        the terms once more.
+        Then freeze the expressions at the reconstruction, and fit coefficients again.
     max_iter : int, default=12
         Steps of "lm" for each set of terms.
     n_jobs : int or None, default=None
@@ -219,8 +222,7 @@ class MechanisticPDERegressor(
     ...     spacing=data.spacing, dt=data.dt, degree=1, blocks=("u_x", "u_xx"),
     ...     patch_size=(16, 16), max_patches=6, encoder="identity", periodic=True,
     ... )  # fmt: skip
-    >>> model = model.fit(data.X)
-    >>> model.print(precision=2)
+    >>> model.fit(data.X).print(precision=2)
     u_t = -1 u u_x + 0.1 u_xx
     """
 
@@ -243,7 +245,7 @@ class MechanisticPDERegressor(
         "fitter": [StrOptions({"lm", "adam"})],
         "sparsifier": [StrOptions({"elimination", "threshold", "l1"})],
         "threshold": [_NON_NEGATIVE],
-        "elimination_tol": [_NON_NEGATIVE],
+        "elimination_tol": [_NON_NEGATIVE, None],
         "alpha_l1": [_NON_NEGATIVE],
         "consistency_weight": [_NON_NEGATIVE],
         "linear_solver": [StrOptions(set(SOLVERS))],
@@ -516,7 +518,7 @@ class MechanisticPDERegressor(
         """Print the equations, one a line, as :meth:`equations` writes them."""
         print("\n".join(self.equations(precision)))
 
-    def score(self, X, y=None, *, trajectories=None, times=None):
+    def score(self, X, y=None, *, trajectories=None, times=None, sample_weight=None):
         """Share of the spread of the data that the equations' solutions explain.
 
         Parameters
@@ -526,6 +528,8 @@ class MechanisticPDERegressor(
             Ignored.
         trajectories, times : array-like of shape (n_samples,), default=None
             As in :meth:`fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each snapshot counts.
 
         Returns
         -------
@@ -533,9 +537,10 @@ class MechanisticPDERegressor(
             1 less the squared distance of data and reconstruction over that of data and
             each field's mean, on at most ``max_patches`` patches evenly over the data.
         """
-        _, experiments = self._experiments(X, trajectories, times)
+        X, experiments = self._experiments(X, trajectories, times)
+        weights = frame_weights(experiments, check_sample_weight(sample_weight, X))
         found = reconstruct_experiments(self, experiments, self.max_patches)
-        return explained([e.field for e in experiments], found.fields)
+        return explained([e.field for e in experiments], found.fields, weights)
 
     def score_derivative(self, X, y=None, *, trajectories=None, times=None):
         """Share of the spread of the smoothed fields' rates that ``predict`` explains.
@@ -573,13 +578,7 @@ class MechanisticPDERegressor(
 
     def _validated(self, X):
         check_is_fitted(self)
-        return validate_data(
-            self,
-            X,
-            reset=False,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-        )
+        return validate_data(self, X, reset=False, **FIELD_INPUT)
 
     def _snapshots(self, X):
         X = self._validated(X)

@@ -149,8 +149,8 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
         What the equations were fitted on.
     fits : list of n_fields LMFit
     names : list of n_fields str
-    tol : float, default=0.004
-        As for :func:`skident.dynamics._pde_elimination.eliminate`.
+    tol : float or sequence of n_fields floats, default=0.004
+        Share of each equation's loss that a removal may add.
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
 
@@ -172,6 +172,7 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
         ),
     }
     few = slice(None, None, max(len(patches) // _FEW, 1))
+    tol = np.broadcast_to(tol, len(fits))
     found = []
     for name, (what, law) in laws.items():
         added = []
@@ -180,7 +181,7 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
             rival = _law_loss(patches[few], law, fit.weights[few], options)
             loss = fit.loss_on(few)
             variance = float(field_data(patches, field).var())
-            added.append((rival - loss) / (tol * loss + _TOLD * variance))
+            added.append((rival - loss) / (tol[field] * loss + _TOLD * variance))
         found.append(
             Assumption.at_least(
                 name,
@@ -255,9 +256,9 @@ def swap_check(
     terms : list of PDETerm
     fits : list of n_fields LMFit
     names : list of n_fields str
-    tol : float, default=0.004
-        As for :func:`skident.dynamics._pde_elimination.eliminate`: an exchange has to
-        add more to the loss than a removal may.
+    tol : float or sequence of n_fields floats, default=0.004
+        Share of each equation's loss that a removal may add: an exchange has to add
+        more.
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
 
@@ -268,6 +269,7 @@ def swap_check(
         One for each term that could be another, with the best of the others.
     """
     few = slice(None, None, max(len(patches) // _FEW, 1))
+    tol = np.broadcast_to(tol, len(fits))
     ratios, sentences = [], []
     for field, fit in enumerate(fits):
         triangle = _sensitivities(
@@ -281,7 +283,7 @@ def swap_check(
         )
         counts = [len(part) for part in fit.residuals[few]]
         variance = float(field_data(patches, field).var())
-        may = tol * fit.loss_on(few) + CLEAN * variance
+        may = tol[field] * fit.loss_on(few) + CLEAN * variance
         may *= float(fit.weights[few] @ counts)
         # What the kept terms explain, whichever their coefficients.
         target = triangle[:, -1] - triangle[:, :-1] @ (fit.theta * fit.support)

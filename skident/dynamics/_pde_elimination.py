@@ -82,10 +82,13 @@ class EliminationPath:
         From the full model down: to the first model that was refused, or to none.
     chosen : int
         Number of the step before the first removal that the data refuse.
+    tol : float
+        Share of the loss that a removal may add.
     """
 
     steps: list
     chosen: int
+    tol: float
 
     @property
     def fit(self):
@@ -209,7 +212,7 @@ def eliminate(
         else replace(step, fit=replace(step.fit, residuals=[], solutions=[]))
         for i, step in enumerate(steps)
     ]
-    return EliminationPath(steps, chosen)
+    return EliminationPath(steps, chosen, tol)
 
 
 def chance_tol(fit):

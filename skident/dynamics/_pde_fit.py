@@ -13,6 +13,7 @@ from skident.dynamics._pde_choice import even_choice, informative_choice
 from skident.dynamics._pde_elimination import (
     EliminationPath,
     EliminationStep,
+    chance_tol,
     eliminate,
 )
 from skident.dynamics._pde_equations import field_names
@@ -30,6 +31,12 @@ from skident.dynamics._pde_terms import block_library, check_terms
 from skident.dynamics._pde_units import term_units
 from skident.utils._memory import check_memory
 from skident.utils._sklearn import validate_data
+
+# What snapshots may be, in fit and later.
+FIELD_INPUT = {
+    "dtype": [np.float64, np.float32],
+    "ensure_all_finite": "allow-nan",
+}
 
 
 @dataclass(frozen=True)
@@ -63,10 +70,9 @@ def fit_model(fitted, X, trajectories, times, model):
     X = validate_data(
         fitted,
         X,
-        dtype=[np.float64, np.float32],
-        ensure_all_finite="allow-nan",
         ensure_min_samples=2,
         ensure_min_features=2,
+        **FIELD_INPUT,
     )
     _check_parameters(model)
     shape = check_grid(X.shape[1], model.grid_shape, model.n_fields)
@@ -135,7 +141,7 @@ def fit_model(fitted, X, trajectories, times, model):
         oracle=fitted.oracle_residual_,
         n_left_out=_n_single(trajectories, X, experiments),
         options={
-            "tol": model.elimination_tol,
+            "tol": [path.tol for path in found["paths"]],
             "linear_solver": model.linear_solver,
             "n_jobs": model.n_jobs,
         },
@@ -288,7 +294,8 @@ def _path(model, patches, terms, field, start=None):
         steps.append(EliminationStep(fit, None, fit.loss - steps[-1].loss, np.inf))
         smaller = kept & (np.abs(fit.theta) > model.threshold)
         if (smaller == kept).all():
-            return EliminationPath(steps, len(steps) - 1)
+            tol = _tolerance(model, steps)
+            return EliminationPath(steps, len(steps) - 1, tol)
         kept, theta = smaller, fit.theta
 
 
@@ -304,7 +311,13 @@ def _trained_path(model, patches, terms, field, theta):
         EliminationStep(first, None, 0.0, 0.0),
         EliminationStep(fit, None, fit.loss - first.loss, np.inf),
     ]
-    return EliminationPath(steps, 1)
+    return EliminationPath(steps, 1, _tolerance(model, steps))
+
+
+def _tolerance(model, steps):
+    """What the removal of a superfluous term may add to the loss, as a share of it."""
+    tol = model.elimination_tol
+    return chance_tol(steps[0].fit) if tol is None else tol
 
 
 def _shrunk(model, patches, terms, field, first):

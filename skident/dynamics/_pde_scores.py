@@ -7,13 +7,15 @@ import numpy as np
 from skident.dynamics._pde_rates import line_derivatives
 
 
-def explained(wanted, found):
+def explained(wanted, found, weights=None):
     """One less the squared distance over that from each field's mean.
 
     Parameters
     ----------
-    wanted, found : list of ndarray of shape (..., n_fields)
+    wanted, found : list of ndarray of shape (n_t, ..., n_fields)
         NaN where missing, which is left out.
+    weights : list of ndarray of shape (n_t,) or None, default=None
+        What each snapshot counts; None is 1.
 
     Returns
     -------
@@ -21,16 +23,41 @@ def explained(wanted, found):
         NaN where nothing varies.
     """
     n_fields = wanted[0].shape[-1]
+    if weights is None:
+        weights = [np.ones(len(w)) for w in wanted]
+    weights = np.concatenate(
+        [np.repeat(w, f[0, ..., 0].size) for w, f in zip(weights, wanted, strict=True)]
+    )
     wanted = np.concatenate([w.reshape(-1, n_fields) for w in wanted])
     found = np.concatenate([f.reshape(-1, n_fields) for f in found])
-    both = np.isfinite(wanted) & np.isfinite(found)
+    both = np.isfinite(wanted) & np.isfinite(found) & (weights > 0)[:, None]
     error = total = 0.0
     for j in range(n_fields):
-        values = wanted[both[:, j], j]
+        values, weight = wanted[both[:, j], j], weights[both[:, j]]
         if len(values):
-            error += np.sum((values - found[both[:, j], j]) ** 2)
-            total += np.sum((values - values.mean()) ** 2)
+            mean = np.average(values, weights=weight)
+            error += weight @ (values - found[both[:, j], j]) ** 2
+            total += weight @ (values - mean) ** 2
     return float(1.0 - error / total) if total > 0 else math.nan
+
+
+def frame_weights(experiments, sample_weight):
+    """Weights of rows as those of frames, of which absent ones have none.
+
+    Parameters
+    ----------
+    experiments : list of Experiment
+    sample_weight : ndarray of shape (n_samples,)
+
+    Returns
+    -------
+    weights : list of ndarray of shape (n_t,)
+    """
+    weights = []
+    for experiment in experiments:
+        weights.append(np.zeros(experiment.n_frames))
+        weights[-1][experiment.frames] = sample_weight[experiment.rows]
+    return weights
 
 
 def derivative_score(equations, experiments, encoded):

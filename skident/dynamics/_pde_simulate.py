@@ -121,7 +121,8 @@ def _finite(name, values, shape):
     if not fits:
         raise ValueError(f"{name} must be of shape {shape}, got {values.shape}.")
     if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite.")
+        what = "" if shape == "(n_times,)" else ": fill gaps by denoise or transform"
+        raise ValueError(f"{name} must be finite{what}.")
     return values
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.base import clone
-from sklearn.model_selection import GroupKFold, cross_validate
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from skident.datasets import make_burgers
 from skident.dynamics import MechanisticPDERegressor, PDETerm
+from skident.dynamics._pde_scores import explained
 from skident.exceptions import IdentifiabilityWarning
 from tests.dynamics._small_burgers import (
     GRID_ERROR,
@@ -72,6 +75,19 @@ def test_scores_are_near_one_and_fall_with_the_wrong_equation():
     still.support_ = np.zeros_like(model.support_)
     assert still.score(data.X) < model.score(data.X) - 0.01
     assert still.score_derivative(data.X) < 0.01
+
+
+def test_scores_weigh_snapshots():
+    rng = np.random.default_rng(0)
+    wanted, found = rng.standard_normal((2, 6, 5, 2))
+    wanted[1, 2, 0] = np.nan
+    counts = np.array([0, 1, 3, 1, 2, 0])
+    repeated = [[np.repeat(field, counts, axis=0)] for field in (wanted, found)]
+    weighed = explained([wanted], [found], [counts.astype(float)])
+    assert weighed == pytest.approx(explained(*repeated), rel=1e-12)
+    X, model = burgers().X, fitted()
+    alike = model.score(X, sample_weight=np.full(len(X), 2.0))
+    assert alike == pytest.approx(model.score(X), rel=1e-12)
 
 
 @pytest.mark.parametrize("method", ["auto", "mol"])
@@ -144,6 +160,17 @@ def test_noise_is_estimated_and_smoothed_away():
     np.testing.assert_array_equal(rows[3:4], model.transform(data.X[3:4]))
     whole = model.reconstruct(data.X)
     assert np.isfinite(whole).all()
+
+
+@pytest.mark.parametrize("sparsifier", ["elimination", "threshold"])
+def test_the_tolerance_may_come_from_the_data(sparsifier):
+    model = small(encoder="dct", elimination_tol=None, sparsifier=sparsifier)
+    (path,) = model.fit(burgers(noise=0.1).X).path_
+    # By chance a term explains 10.8 of the 6 patches' 1536 values, or somewhat more
+    # where errors hang together: above the default, which is for more data.
+    assert noisy().path_[0].tol == 0.004
+    assert 0.99 * 10.83 / 1536 < path.tol < 0.1
+    np.testing.assert_array_equal(model.support_, [TRUTH != 0])
 
 
 @pytest.mark.parametrize("sparsifier", ["threshold", "l1"])
@@ -221,6 +248,28 @@ def test_trajectories_split_by_an_alias():
     assert (found["test_score"] > 0.99).all()
     for estimator in found["estimator"]:
         assert error(estimator.coef_[0]) < 2 * GRID_ERROR
+
+
+def _less_one(X):
+    return X - 1
+
+
+def test_a_search_in_a_pipeline_holds_experiments_out():
+    data = burgers()
+    X = np.concatenate([data.X, -data.X[:, ::-1]])
+    labels, name = np.repeat([0, 1], 48), "mechanisticpderegressor__threshold"
+    with sklearn.config_context(enable_metadata_routing=True):
+        model = small(sparsifier="threshold", max_patches=4)
+        model.set_fit_request(trajectories="groups")
+        model.set_score_request(trajectories="groups")
+        pipe = make_pipeline(FunctionTransformer(_less_one), model)
+        search = GridSearchCV(pipe, {name: [0.05, 0.5]}, cv=GroupKFold(2))
+        with warnings.catch_warnings():
+            # Above 0.1 there is no diffusion, and the report says so.
+            warnings.simplefilter("ignore", IdentifiabilityWarning)
+            search.fit(X + 1, groups=labels, times=np.tile(data.times, 2))
+    assert search.best_params_ == {name: 0.05}
+    assert error(search.best_estimator_[-1].coef_[0]) < 2 * GRID_ERROR
 
 
 def test_fields_with_letters_and_their_libraries():
