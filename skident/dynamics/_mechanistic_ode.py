@@ -25,6 +25,7 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
+from skident.utils._validation import check_sample_weight
 
 _DTYPES = [np.float64, np.float32]
 
@@ -493,7 +494,7 @@ class MechanisticODERegressor(
         rows[table.series.order] = found
         return rows
 
-    def score(self, X, y=None, *, trajectories=None, times=None):
+    def score(self, X, y=None, *, trajectories=None, times=None, sample_weight=None):
         """Share of the states' variance that solved windows reproduce.
 
         Parameters
@@ -503,6 +504,8 @@ class MechanisticODERegressor(
             Ignored.
         trajectories, times : array-like of shape (n_samples,), default=None
             As in ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What the error of each row counts.
 
         Returns
         -------
@@ -511,8 +514,9 @@ class MechanisticODERegressor(
             well windows are followed from their first states, no forecast.
         """
         rows = self._rows(X, at_least=2)
+        weights = check_sample_weight(sample_weight, rows)
         found = self.reconstruct(X, trajectories=trajectories, times=times)
-        return r2(rows[:, : len(self.coef_)], found)
+        return r2(rows[:, : len(self.coef_)], found, weights)
 
     def score_derivative(self, X, dX):
         """Share of the variance of known rates that :meth:`predict` gives.
@@ -557,13 +561,7 @@ class MechanisticODERegressor(
         ]
 
     def print(self, precision=4):
-        """Print the equations.
-
-        Parameters
-        ----------
-        precision : int, default=4
-            Digits of the coefficients.
-        """
+        """Print the equations, one a line, as :meth:`equations` writes them."""
         print("\n".join(self.equations(precision)))
 
     def __sklearn_tags__(self):

@@ -66,20 +66,24 @@ def read_back(table, library, coef, window, module, params):
     return average(solved, joint.solutions(coef), data)
 
 
-def r2(data, found):
+def r2(data, found, weights=None):
     """1 - SSE / SST over all columns; for constant data 1 if met exactly, else 0.
 
     Parameters
     ----------
     data, found : ndarray of shape (n_samples, n_columns)
+    weights : ndarray of shape (n_samples,) or None, default=None
+        What each row counts.
 
     Returns
     -------
     score : float
     """
     data, found = np.asarray(data, np.float64), np.asarray(found, np.float64)
-    error = np.sum((data - found) ** 2)
-    total = np.sum((data - data.mean(axis=0)) ** 2)
+    weights = np.ones(len(data)) if weights is None else weights
+    error = weights @ np.sum((data - found) ** 2, axis=1)
+    mean = np.average(data, axis=0, weights=weights)
+    total = weights @ np.sum((data - mean) ** 2, axis=1)
     if total == 0:
         return float(error == 0)
     return float(1.0 - error / total)

@@ -150,7 +150,9 @@ def make_report(fit, table, library, coef, params, names):
         up_to="nothing",
         assumptions=assumptions,
         notes=_notes(fit, library, values, weakest, rival, unseen, names),
-        advice=_advice(assumptions, params, known=np.isfinite(fit.stderr).any()),
+        advice=_advice(
+            assumptions, params, fit.window, known=np.isfinite(fit.stderr).any()
+        ),
     )
     condition = values[0] / values[-1] if values[-1] > 0 else np.inf
     return report, float(condition)
@@ -270,7 +272,11 @@ def _notes(fit, library, values, weakest, rival, unseen, names):
     return notes
 
 
-def _advice(assumptions, params, known):
+def _advice(assumptions, params, window, known):
+    """What to change, of what can still be changed."""
+    drops = params.sparsifier == "threshold"
+    shorter = "shorter windows" if window > _MIN_ROWS else None
+    higher = "order=3" if params.order < 3 else None
     advice = {
         "trajectories are as long as a window": "A smaller window is used.",
         "the data are enough for the library": "Take a smaller degree.",
@@ -280,26 +286,40 @@ def _advice(assumptions, params, known):
         "noise is small enough for the fitter": (
             'Try fitter="joint".' if params.fitter != "joint" else "Measure better."
         ),
-        "the sampling resolves the equations found": (
-            "Try order=3, shorter windows, or sample more often."
+        "the sampling resolves the equations found": _try(
+            higher, shorter, "more samples a unit of time"
         ),
-        "the equations explain the trajectories": (
-            "Try a larger library, a smaller threshold or shorter windows."
+        "the equations explain the trajectories": _try(
+            "a larger library",
+            "a smaller threshold" if drops else "a smaller min_t_ratio",
+            shorter,
         ),
-        "kept terms stand above the solver's error": (
-            "Drop them by threshold_rel, which has no units, or see them by order=3."
+        "kept terms stand above the solver's error": _try(
+            "threshold_rel, which has no units, to drop them"
+            if drops
+            else "a smaller library",
+            higher and "order=3 to see them",
         ),
         "no dropped term stands in for a kept one": (
             "Take trajectories that visit more states."
         ),
-        "dropped terms are not missed": (
-            'Try a smaller threshold, or sparsifier="elimination".'
+        "dropped terms are not missed": _try(
+            *("a smaller threshold", 'sparsifier="elimination"')
+            if drops
+            else ("a smaller min_t_ratio",)
         ),
         "kept terms are told from zero": (
-            'Try sparsifier="elimination" or a smaller library.'
+            _try('sparsifier="elimination"' if drops else None, "a smaller library")
             if known
-            else "Take shorter windows: those that overlap have no standard errors."
+            else f"Take {shorter or 'longer trajectories'}: windows that overlap have "
+            "no standard errors."
         ),
     }
     found = [advice[a.name] for a in assumptions if a.verdict == "violated"]
     return " ".join(found)
+
+
+def _try(*ways):
+    """A sentence of the ways that are not None."""
+    *first, last = [way for way in ways if way is not None]
+    return f"Try {', '.join(first)}{' or ' if first else ''}{last}."

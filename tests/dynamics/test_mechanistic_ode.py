@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skident.datasets import make_lorenz
 from skident.dynamics import MechanisticODERegressor
+from skident.exceptions import IdentifiabilityWarning
 from tests.dynamics._trajectories import (
     PREY,
     jaccard,
@@ -311,3 +313,34 @@ def test_whole_trajectories_are_held_out():
     assert jaccard(pipe[-1].support_, PREY) == 1
     pipe.fit(X, mechanisticoderegressor__trajectories=labels)
     assert jaccard(pipe[-1].support_, PREY) == 1
+
+
+def test_a_search_in_a_pipeline_holds_trajectories_out():
+    X, labels, times = many((120, 110, 100))
+    frame = pd.DataFrame(X, columns=["hare", "lynx"])
+    name = "mechanisticoderegressor__threshold"
+    with sklearn.config_context(enable_metadata_routing=True):
+        est = model(window=20).set_fit_request(trajectories="groups")
+        est.set_score_request(trajectories="groups")
+        pipe = make_pipeline(FunctionTransformer(), est)
+        search = GridSearchCV(pipe, {name: [0.1, 0.9]}, cv=GroupKFold(3))
+        with warnings.catch_warnings():
+            # Of coefficients up to 0.9 a single one is left, and the report says so.
+            warnings.simplefilter("ignore", IdentifiabilityWarning)
+            search.fit(frame, groups=labels, times=times)
+        assert search.score(frame, groups=labels, times=times) > 0.999
+    assert search.best_params_ == {name: 0.1}
+    best = search.best_estimator_[-1]
+    assert jaccard(best.support_, PREY) == 1
+    assert best.equations(2)[0] == "hare' = hare - 0.5 hare lynx"
+
+
+def test_rows_that_weigh_nothing_do_not_score(fitted):
+    X, found = fitted
+    # From a window's start on, as windows are solved from their first rows.
+    spoilt, weight = X.copy(), np.ones(400)
+    spoilt[300:] += np.random.default_rng(0).standard_normal((100, 2))
+    weight[300:] = 0
+    assert found.score(spoilt) < 0.9
+    wanted = found.score(X[:300])
+    assert found.score(spoilt, sample_weight=weight) == pytest.approx(wanted, abs=1e-9)

@@ -209,6 +209,18 @@ def test_steps_too_wide_for_the_dynamics():
     assert "the sampling resolves the equations found" in violated(found)
 
 
+def test_advice_is_what_can_still_be_done():
+    X = prey_and_predators(200, dt=1.2)
+    with pytest.warns(IdentifiabilityWarning, match="Try shorter windows or more sam"):
+        model(dt=1.2, order=3).fit(X)
+    with pytest.warns(IdentifiabilityWarning, match="Try more samples a unit of time"):
+        shortest = model(dt=1.2, order=3, window=5).fit(X)
+    assert "order=3" not in shortest.identifiability_.advice
+    # An elimination has no threshold to lower.
+    with pytest.warns(IdentifiabilityWarning, match="smaller min_t_ratio or shorter"):
+        model(sparsifier="elimination").fit(prey_and_predators()[:, :1])
+
+
 def test_a_hidden_state_leaves_trajectories_unexplained():
     X = prey_and_predators()[:, :1]
     with pytest.warns(IdentifiabilityWarning, match="solved windows leave"):
