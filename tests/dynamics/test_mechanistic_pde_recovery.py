@@ -46,9 +46,10 @@ def test_noisy_burgers(noise, frame_drop):
 
 
 @pytest.mark.slow
-def test_spiral_waves():
+@pytest.mark.parametrize(("frame_drop", "least"), [(0.0, 1.0), (0.2, 0.85)])
+def test_spiral_waves(frame_drop, least):
     # The start is not periodic: its seams are gone after the first frames.
-    data = make_spiral_rd(n_t=64)
+    data = make_spiral_rd(n_t=64, frame_drop=frame_drop, random_state=0)
     # The true terms of either equation, u^2 and v.
     terms = [
         *[PDETerm("u", e) for e in ((), (1,), (2,), (0, 2), (1, 1))],
@@ -68,5 +69,5 @@ def test_spiral_waves():
     ).fit(data.X[40:])
     for field, names in enumerate((("u", "v"), ("v", "u"))):
         rate, error = recovered(model, data.coef[names[0]], field, names)
-        assert rate == 1
+        assert rate >= least
         assert error <= 0.05
