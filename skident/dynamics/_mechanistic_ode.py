@@ -331,6 +331,8 @@ class MechanisticODERegressor(
             If steps vary: each window then has operators of its own.
         IdentifiabilityWarning
             If these data contradict a tested assumption.
+        ConvergenceWarning
+            If "joint" was still improving at its last step.
         """
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, _learned)

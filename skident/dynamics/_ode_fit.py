@@ -4,6 +4,7 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.dynamics._block_triangles import BlockLayout, collect
 from skident.dynamics._ode_joint import JointFit
@@ -294,7 +295,7 @@ def _fit_joint(fit, table, library, params, states, steps):
     coef = np.array([fit.triangles.solve(np.arange(p), d)[0] for d in range(n_states)])
     losses, first = [], None
     for cycle in steps(params.n_cycles):
-        coef, triangles = _converge(joint, coef, support, params.tol, losses)
+        coef, triangles, fall = _converge(joint, coef, support, params.tol, losses)
         fit.n_cycles = cycle + 1
         paths = coupled_paths(triangles, support, params, fit.triangles)
         first = paths if first is None else first
@@ -304,7 +305,16 @@ def _fit_joint(fit, table, library, params, states, steps):
         support = kept
         coef = np.where(support, coef, 0.0)
     else:
-        coef, triangles = _converge(joint, coef, support, params.tol, losses)
+        coef, triangles, fall = _converge(joint, coef, support, params.tol, losses)
+    # Rounding may leave a step on the bound itself.
+    if not fall <= 1.001 * params.tol:
+        warnings.warn(
+            f"The last of {_ROUNDS} Gauss-Newton steps still lowered the loss by "
+            f"{fall:.2g} of it, where tol={params.tol:g}. Take a shorter window, or "
+            "raise tol.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )
     fit.path = first
     fit.support, fit.coef = support, coef
     fit.stderr = coupled_errors(triangles, coef, support)
@@ -321,7 +331,16 @@ def _fit_joint(fit, table, library, params, states, steps):
 
 
 def _converge(joint, coef, support, tol, losses):
-    """Gauss-Newton steps on one support; coefficients and the last linear model."""
+    """Gauss-Newton steps on one support.
+
+    Returns
+    -------
+    coef : ndarray of shape (n_states, n_terms)
+    triangles : BlockTriangles
+        The linear model there.
+    fall : float
+        Share of the loss by which the last step lowered it.
+    """
     before = np.inf
     for _ in range(_ROUNDS):
         triangles = joint.linearised(coef, support)
@@ -330,10 +349,11 @@ def _converge(joint, coef, support, tol, losses):
         coef, loss = joint.advance(coef, support, new)
         solution, smoothing = joint.loss(coef)
         losses.append((solution + smoothing, solution, smoothing))
+        fall = (before - loss) / loss if loss else 0.0
         if before - loss <= tol * loss:
             break
         before = loss
-    return coef, joint.linearised(coef, support)
+    return coef, joint.linearised(coef, support), fall
 
 
 def coupled_paths(triangles, support, params, plain):

@@ -3,6 +3,7 @@ import pickle
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.datasets import make_lorenz
 from skident.dynamics import MechanisticODERegressor
@@ -114,6 +115,29 @@ def test_fitters_agree_on_clean_data():
     assert set(joint.history_) == {"total", "solution", "smoothing"}
     total = joint.history_["solution"] + joint.history_["smoothing"]
     np.testing.assert_allclose(joint.history_["total"], total)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"fitter": "joint"}, {"fitter": "joint", "n_init_steps": 3}, {"n_init_steps": 3}],
+)
+def test_steps_that_vary_and_several_first_states(params):
+    kept = np.sort(np.random.default_rng(0).choice(450, 300, replace=False))
+    X = prey_and_predators(450, dt=0.03, noise=0.02)[kept]
+    with pytest.warns(UserWarning, match="Steps vary"):
+        found = model(window=20, sparsifier="elimination", **params).fit(
+            X, times=0.03 * kept
+        )
+    assert jaccard(found.support_, PREY) == 1
+    # 0.001 to 0.007 over five draws of the noise.
+    assert largest_error(found.coef_, PREY) < 0.03
+
+
+def test_joint_says_when_its_steps_do_not_end(monkeypatch):
+    X = prey_and_predators(200, noise=0.02)
+    monkeypatch.setattr("skident.dynamics._ode_fit._ROUNDS", 1)
+    with pytest.warns(ConvergenceWarning, match="where tol=1e-05. Take a shorter"):
+        model(fitter="joint", window=20).fit(X)
 
 
 def test_joint_bears_noise_that_biases_others():
