@@ -4,16 +4,17 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import r2_score
 
 from skident.effects._effect_estimate import normal_interval
 from skident.effects._selection_families import FAMILIES
-from skident.effects._selection_fit import fit_model, sensitivity_table
-from skident.effects._selection_inputs import (
-    check_arm_labels,
-    check_inputs,
-    check_rows,
+from skident.effects._selection_fit import (
+    fit_model,
+    mean_outcome,
+    predict_chance,
+    score_rows,
+    sensitivity_table,
 )
+from skident.effects._selection_inputs import check_arm_labels, check_inputs
 from skident.effects._selection_strategies import STRATEGIES
 from skident.effects._selection_summary import make_summary
 from skident.utils._copies import blank_copy, take_over
@@ -25,7 +26,8 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
-from skident.utils._validation import check_sample_weight
+
+_NATURAL = Interval(Integral, 1, None, closed="left")
 
 
 class SelectionBiasATE(RegressorMixin, BaseEstimator):
@@ -149,6 +151,10 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
     overlap_ : dict or None
         "share" of rows in the overlap, "min" and "max" propensity, and the share of
         rows with a probability that was "clipped".
+    nuisances_ : dict or None
+        Models with ``predict(X)``, means over folds: "outcome" (a pair, of arms 0 and
+        1), "propensity", "selection" (a pair for "mar", of the reference's probability
+        for "reference"). None for "extrapolate", "joint" and "score_matching".
     influence_ : ndarray or None
         Of the rows that entered ``effect_``: the selected; all rows for "mar"; the
         selected and then the reference for "reference".
@@ -255,14 +261,9 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         "selection_form": [StrOptions({"free", "logistic", "probit"}), None],
         "outcome_family": [StrOptions(set(FAMILIES)), None],
         "noise": [StrOptions({"additive", "multiplicative"})],
-        "degree": [
-            Interval(Integral, 1, None, closed="left"),
-            StrOptions({"bic"}),
-            tuple,
-            list,
-        ],
-        "max_degree": [Interval(Integral, 1, None, closed="left")],
-        "propensity_degree": [Interval(Integral, 1, None, closed="left")],
+        "degree": [_NATURAL, StrOptions({"bic"}), tuple, list],
+        "max_degree": [_NATURAL],
+        "propensity_degree": [_NATURAL],
         "x_density": [Interval(Integral, 0, 2, closed="both"), StrOptions({"bic"})],
         "x_reference": ["array-like", None],
         "support_mask": [callable, None],
@@ -273,11 +274,11 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         "outcome_learner": [HasMethods(["fit", "predict"]), None],
         "propensity_learner": [HasMethods(["fit", "predict_proba"]), None],
         "selection_learner": [HasMethods(["fit", "predict_proba"]), None],
-        "n_folds": [Interval(Integral, 1, None, closed="left")],
+        "n_folds": [_NATURAL],
         "trim": [Interval(Real, 0, 0.5, closed="left")],
         "ridge": [Interval(Real, 0, None, closed="left")],
         "n_quad": [Interval(Integral, 2, None, closed="left")],
-        "n_starts": [Interval(Integral, 1, None, closed="left")],
+        "n_starts": [_NATURAL],
         "inference": [StrOptions({"auto", "sandwich", "bootstrap"})],
         "n_boot": [Interval(Integral, 2, None, closed="left")],
         "alpha": [Interval(Real, 0, 1, closed="neither")],
@@ -425,7 +426,7 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         X = self._rows(X)
         if treatment is not None:
             treatment = check_arm_labels(treatment, X)
-        return self._mean(X, treatment)
+        return mean_outcome(self, X, treatment)
 
     def effect(self, X):
         """Effect at rows, the difference of the arms' mean outcomes.
@@ -445,6 +446,30 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
         gap = self._model.outcome_mean(X, 1) - self._model.outcome_mean(X, 0)
         return gap.astype(X.dtype, copy=False)
 
+    def predict_selection(self, X, treatment, y=None):
+        """Probability with which rows are selected.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        treatment : array-like of shape (n_samples,)
+        y : array-like of shape (n_samples,), default=None
+            Outcomes, for "joint" and "score_matching".
+
+        Returns
+        -------
+        chance : ndarray of shape (n_samples,)
+            Up to a factor where ``selection_scale_known_`` is false.
+
+        Raises
+        ------
+        ValueError
+            If the fit has no model of selection, or one that needs outcomes.
+        """
+        X = self._rows(X)
+        chance = predict_chance(self, X, check_arm_labels(treatment, X), y)
+        return chance.astype(X.dtype, copy=False)
+
     def confidence_interval(self, level=0.95):
         """Interval of the average effect in the population.
 
@@ -460,10 +485,9 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
             approximation; NaN where the effect is not identified.
         """
         check_is_fitted(self)
+        normal = normal_interval(self.effect_, self.stderr_, level)
         if self.bootstrap_effects_ is None:
-            return normal_interval(self.effect_, self.stderr_, level)
-        if not 0 < level < 1:
-            raise ValueError(f"level must be between 0 and 1, got {level!r}.")
+            return normal
         ends = np.quantile(self.bootstrap_effects_, [(1 - level) / 2, (1 + level) / 2])
         return float(ends[0]), float(ends[1])
 
@@ -562,31 +586,7 @@ class SelectionBiasATE(RegressorMixin, BaseEstimator):
             in nats; otherwise R² of :meth:`predict` on the selected rows.
         """
         check_is_fitted(self)
-        if selected is None:
-            selected = ~np.isnan(np.asarray(y, dtype=np.float64)).ravel()
-        X, y, selected = check_rows(self, X, y, selected, reset=False)
-        X, y = X[selected], y[selected]
-        weight = None
-        if sample_weight is not None:
-            weight = np.asarray(sample_weight)
-            weight = check_sample_weight(weight, selected)[selected]
-        if treatment is not None:
-            treatment = check_arm_labels(treatment, selected)[selected]
-            if self._likelihood:
-                found = self._model.log_density(X, y, treatment)
-                return float(np.average(found, weights=weight))
-        return r2_score(y, self._mean(X, treatment), sample_weight=weight)
-
-    # --- inside ----------------------------------------------------------------------
-
-    def _mean(self, X, treatment):
-        if self.effect_naive_ is None:
-            return self._model.predict(X).astype(X.dtype, copy=False)
-        share = self._model.propensity(X) if treatment is None else treatment
-        control, treated = (self._model.outcome_mean(X, t) for t in (0, 1))
-        # Exactly an arm's own mean where its share is one.
-        mean = (1 - share) * control + share * treated
-        return mean.astype(X.dtype, copy=False)
+        return score_rows(self, X, y, treatment, selected, sample_weight)
 
     def _rows(self, X):
         check_is_fitted(self)

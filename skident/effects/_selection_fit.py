@@ -2,7 +2,13 @@
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.utils import check_random_state
+from sklearn.metrics import r2_score
+from sklearn.utils import (
+    check_array,
+    check_consistent_length,
+    check_random_state,
+    column_or_1d,
+)
 
 from skident.effects._expectile_bounds import (
     SelectionBounds,
@@ -17,7 +23,12 @@ from skident.effects._nuisances import (
     make_folds,
 )
 from skident.effects._selection_identification import identify, refuse
-from skident.effects._selection_inputs import check_inputs, gather_facts
+from skident.effects._selection_inputs import (
+    check_arm_labels,
+    check_inputs,
+    check_rows,
+    gather_facts,
+)
 from skident.effects._selection_report import make_report
 from skident.effects._selection_scores import naive_effect, selected_effect
 from skident.effects._selection_strategies import (
@@ -28,6 +39,7 @@ from skident.effects._selection_strategies import (
     learners,
 )
 from skident.exceptions import IdentificationError
+from skident.utils._validation import check_sample_weight
 
 
 def fit_model(fitted, X, y, side, settings):
@@ -89,6 +101,7 @@ def _store(fitted, found, facts, inputs, estimate, naive, bounds, report):
     details |= {"extrapolation_share_": None}
     for name, value in (details | estimate.details).items():
         setattr(fitted, name, value)
+    fitted.nuisances_ = getattr(estimate.model, "fitted", None)
     fitted._model = estimate.model
     fitted._bounds = bounds
     fitted._conditional = inputs.treatment is not None and (
@@ -182,6 +195,106 @@ def _bounds(found, facts, inputs, estimate, settings, rng):
         ends.append(end.effect)
         stderr.append(end.stderr)
     return SelectionBounds(*ends, np.array(stderr), float("inf"))
+
+
+def mean_outcome(model, X, treatment):
+    """Mean outcome of rows of an arm each, or of both by the propensity.
+
+    Parameters
+    ----------
+    model : SelectionBiasATE
+        Fitted.
+    X : ndarray of shape (n_samples, n_features)
+    treatment : ndarray of shape (n_samples,) or None
+
+    Returns
+    -------
+    mean : ndarray of shape (n_samples,)
+    """
+    if model.effect_naive_ is None:
+        return model._model.predict(X).astype(X.dtype, copy=False)
+    share = model._model.propensity(X) if treatment is None else treatment
+    control, treated = (model._model.outcome_mean(X, t) for t in (0, 1))
+    # Exactly an arm's own mean where its share is one.
+    mean = (1 - share) * control + share * treated
+    return mean.astype(X.dtype, copy=False)
+
+
+def predict_chance(model, X, treatment, y):
+    """Probabilities of selection of new rows.
+
+    Parameters
+    ----------
+    model : SelectionBiasATE
+        Fitted.
+    X : ndarray of shape (n_samples, n_features)
+    treatment : ndarray of shape (n_samples,)
+    y : array-like of shape (n_samples,) or None
+
+    Returns
+    -------
+    chance : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If the fit has no model of selection, or one that needs ``y``.
+    """
+    found = model.identification_
+    if found.code == "selected_at_random":
+        return np.ones(len(X))
+    if found.status == "point" and found.strategy == "mar":
+        arms = [arm.predict(X) for arm in model.nuisances_["selection"]]
+        return np.maximum(np.where(treatment == 1, arms[1], arms[0]), model.trim)
+    if found.status != "point" or not hasattr(model._model, "selection_probability"):
+        raise ValueError(
+            "predict_selection needs a fit with a model of selection given X and "
+            f"treatment, got one of code {found.code!r} and strategy "
+            f"{found.strategy!r}."
+        )
+    if found.strategy == "extrapolate":
+        return model._model.selection_probability(X, treatment)
+    if y is None:
+        raise ValueError(
+            f"y must be given where strategy={found.strategy!r} models a selection "
+            "that may depend on it, got None."
+        )
+    y = column_or_1d(check_array(y, dtype=np.float64, ensure_2d=False, input_name="y"))
+    check_consistent_length(X, y)
+    if found.strategy == "joint":
+        return model._model.selection_probability(X, treatment, y)
+    arms = [model._model.selection_probability(X, t, y) for t in (0, 1)]
+    return np.where(treatment == 1, arms[1], arms[0])
+
+
+def score_rows(model, X, y, treatment, selected, sample_weight):
+    """Mean log-density of selected rows for "joint", R² of their outcomes else.
+
+    Parameters
+    ----------
+    model : SelectionBiasATE
+        Fitted.
+    X, y, treatment, selected, sample_weight
+        As given to ``score``.
+
+    Returns
+    -------
+    score : float
+    """
+    if selected is None:
+        selected = ~np.isnan(np.asarray(y, dtype=np.float64)).ravel()
+    X, y, selected = check_rows(model, X, y, selected, reset=False)
+    X, y = X[selected], y[selected]
+    weight = None
+    if sample_weight is not None:
+        weight = np.asarray(sample_weight)
+        weight = check_sample_weight(weight, selected)[selected]
+    if treatment is not None:
+        treatment = check_arm_labels(treatment, selected)[selected]
+        if model._likelihood:
+            found = model._model.log_density(X, y, treatment)
+            return float(np.average(found, weights=weight))
+    return r2_score(y, mean_outcome(model, X, treatment), sample_weight=weight)
 
 
 def sensitivity_table(settings, inputs, lambdas):
