@@ -316,6 +316,26 @@ def test_bias_of_an_effect_has_the_error_of_a_difference():
         named.treatment_effect_bias(new.X, np.repeat(["maybe"], 2000), new.treatment)
 
 
+def test_a_few_outcomes_of_the_target_replace_the_assumptions():
+    # Plain training takes the shortcut, and its effects are far off.
+    trial = make_ppci_shortcut(4000, p1=0.9, p0=0.1, random_state=0)
+    model = DERMClassifier(cv=None).fit(trial.X, trial.y)
+    few = np.arange(4000) < 400
+    z, plain = [], []
+    for seed in range(30):
+        new = make_ppci_shortcut(4000, p1=0.8, p0=0.4, random_state=100 + seed)
+        read = model.ate(new.X[~few], new.treatment[~few])
+        bias = model.treatment_effect_bias(new.X[few], new.y[few], new.treatment[few])
+        found, error = read.effect - bias.effect, np.hypot(read.stderr, bias.stderr)
+        z.append((found - 0.4) / error)
+        plain.append((read.effect - 0.4) / read.stderr)
+    # The mean of 30 standard normals is beyond 0.7 once in 8000, their spread beyond
+    # 1.5 or below 0.6 less often.
+    assert abs(np.mean(z)) < 0.7
+    assert 0.6 < np.std(z) < 1.5
+    assert np.mean(plain) > 5
+
+
 def test_class_values_count():
     trial = make_ppci_shortcut(600, random_state=0)
     y = 10.0 + 5.0 * trial.y
