@@ -5,6 +5,7 @@ import pytest
 from joblib import parallel_config
 from scipy.special import expit
 from scipy.stats import ttest_ind
+from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -200,6 +201,47 @@ def test_nuisances_for_outcomes_missing_at_random_are_cross_fitted():
             rows = rows[selected[rows]]
             expected = LinearRegression().fit(X[rows], y[rows]).predict(X[test])
             np.testing.assert_allclose(found.outcome_means[test, arm], expected)
+
+
+@pytest.mark.parametrize("n_folds", [1, 5])
+def test_the_score_with_a_reference_is_augmented_weighting_of_a_trial(n_folds):
+    # Dahabreh et al. (2020): a trial carried to a target of which covariates are there.
+    function, given = reference_case(800)
+    X, y, treatment, reference = given.values()
+    n, m = len(X), len(reference)
+    exact = LogisticRegression(C=1e6, tol=1e-10, max_iter=1000)
+    learners = {"propensity_learner": exact, "selection_learner": exact}
+    learners |= {"outcome_learner": LinearRegression(), "n_folds": n_folds}
+    found = function(**given, **learners, trim=1e-6, random_state=0)
+
+    everyone, here = np.vstack([X, reference]), np.arange(n + m) < n
+    t, outcome = np.append(treatment, np.full(m, -1.0)), np.append(y, np.zeros(m))
+    folds = [(np.arange(n + m), np.arange(n + m))]
+    if n_folds > 1:
+        order = row_order(everyone, outcome, here)
+        folds = make_folds(n_folds, t, 0, order=order)
+    means, chance, trial = np.empty((n + m, 2)), np.empty(n + m), np.empty(n + m)
+    for train, test in folds:
+        for arm in (0, 1):
+            rows = train[t[train] == arm]
+            model = LinearRegression().fit(everyone[rows], outcome[rows])
+            means[test, arm] = model.predict(everyone[test])
+        rows = train[here[train]]
+        model = clone(exact).fit(everyone[rows], t[rows])
+        chance[test] = model.predict_proba(everyone[test])[:, 1]
+        model = clone(exact).fit(everyone[train], here[train])
+        trial[test] = model.predict_proba(everyone[test])[:, 1]
+    # Odds of the target, and the chance of the arm that a row is in.
+    weight = ((1 - trial) / trial)[:n]
+    sign = np.where(treatment == 1, 1 / chance[:n], -1 / (1 - chance[:n]))
+    residual = sign * (y - means[np.arange(n), treatment.astype(int)])
+    modelled = means[n:, 1] - means[n:, 0]
+    effect = modelled.mean() + weight @ residual / weight.sum()
+    assert found.effect == pytest.approx(effect, abs=1e-7)
+    np.testing.assert_allclose(found.weights, weight / weight.mean(), rtol=1e-5)
+    spread = weight / weight.mean() * (residual - weight @ residual / weight.sum())
+    variance = modelled.var(ddof=1) / m + spread.var(ddof=1) / n
+    assert found.stderr == pytest.approx(np.sqrt(variance), rel=1e-5)
 
 
 def replicate(case, seeds, **params):
