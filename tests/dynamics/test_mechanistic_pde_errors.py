@@ -163,7 +163,7 @@ def test_a_fit_that_is_stopped_early_is_said():
     ("x0", "times", "options", "message"),
     [
         (np.ones(5), [0.0, 1.0], {}, r"x0 must be of shape \(96,\)"),
-        (np.full(96, np.nan), [0.0, 1.0], {}, "x0 must be finite"),
+        (np.full(96, np.nan), [0.0, 1.0], {}, "x0 must be finite: fill gaps by"),
         (np.ones(96), [0.0, 1.0, 0.5], {}, "times must increase"),
         (np.ones(96), [], {}, r"times must be of shape \(n_times,\)"),
         (np.ones(96), [0.0, 1.0], {"method": "euler"}, "method must be"),
