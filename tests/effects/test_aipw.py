@@ -91,15 +91,21 @@ def test_the_interval_covers_and_ignoring_the_ward_does_not():
 @pytest.mark.slow
 @pytest.mark.parametrize("population", list("BCDE"))
 def test_true_labels_of_published_populations_give_their_effect(population):
+    # Pictures of a pixel: only labels and settings are read.
+    pixels = np.zeros((20, 1, 1), dtype=np.uint8), np.arange(20) % 10
     errors, covered = [], []
-    for seed in range(100):
-        data = make_causal_digits(4000, population, random_state=seed)
+    for seed in range(200):
+        data = make_causal_digits(
+            4000, population, images=pixels, pad=0, random_state=seed
+        )
         found = aipw_ate(data.y, data.treatment, data.settings[:, 0])
         errors.append(found.effect - data.true_effect)
         low, high = found.confidence_interval()
         covered.append(low <= data.true_effect <= high)
     assert abs(np.mean(errors)) < 0.1
-    assert np.mean(covered) >= 0.9
+    # At a coverage of 0.95 fewer than 180 of 200 come once in 860, and more than 198
+    # once in 2400.
+    assert 0.90 <= np.mean(covered) <= 0.99
     assert found.stderr == pytest.approx(np.std(errors), rel=0.35)
 
 
