@@ -38,7 +38,7 @@ LYAPUNOV = 1.1
 # Of the weak form where there is no noise.
 WEAK_CLEAN = [{"width": 0.1, "p": 8}, {"threshold": 0.1}]
 
-# {name: settings to choose from}; the first is what the documentation recommends.
+# {name: settings to choose from}; the first is what the documentation starts with.
 OURS = {
     "skident, varpro": [
         {"order": 3},
@@ -53,6 +53,9 @@ OURS = {
         {"order": 3, "fitter": "joint", "sparsifier": "elimination"},
     ],
 }
+# What the documentation advises where there is noise; not chosen on any sample.
+NOISY = "skident, joint, as advised for noise"
+ADVISED = {"order": 3, "fitter": "joint", "sparsifier": "elimination"}
 
 
 def make_case(noise, seed, n):
@@ -147,6 +150,8 @@ def contenders(runs, noise, n):
         if "chosen" in made:
             settings = made["chosen"]
             yield f"{name}, chosen", settings, lambda d, s=settings: fit_ours(d, s)
+    if noise > 0:
+        yield NOISY, ADVISED, lambda d: fit_ours(d, ADVISED)
     for name in ODE_PEERS:
         key = ["choose", name, noise, n]
         made = runs.get(
@@ -272,15 +277,16 @@ def main():
         weak = median_of(found["pysindy, weak form", noise], "error", np.inf)
         claim = f"E∞ over that of the weak form at {noise:.0%}"
         report.bar(claim, ours / weak, 1.5, at_most=True)
-    joint = found["skident, joint, as documented", 0.05]
     plain = found["pysindy, finite differences", 0.05]
-    tpr, error = mean_of(joint, "tpr", 0.0), mean_of(joint, "error", np.inf)
-    report.bar("TPR of joint at 5%", tpr, 0.95, at_most=False)
-    report.bar("E∞ of joint at 5%", error, 0.1, at_most=True)
-    claim = "TPR of joint beyond that of finite differences at 5%"
-    report.bar(claim, tpr - mean_of(plain, "tpr", 0.0), 0, at_most=False)
-    claim = "E∞ of joint over that of finite differences at 5%"
-    report.bar(claim, error / mean_of(plain, "error", 0.0), 1, at_most=True)
+    for name in ("skident, joint, as documented", NOISY):
+        made = found[name, 0.05]
+        tpr, error = mean_of(made, "tpr", 0.0), mean_of(made, "error", np.inf)
+        report.bar(f"TPR at 5% of {name}", tpr, 0.95, at_most=False)
+        report.bar(f"E∞ at 5% of {name}", error, 0.1, at_most=True)
+        claim = f"TPR at 5% beyond that of finite differences of {name}"
+        report.bar(claim, tpr - mean_of(plain, "tpr", 0.0), 0, at_most=False)
+        claim = f"E∞ at 5% over that of finite differences of {name}"
+        report.bar(claim, error / mean_of(plain, "error", 0.0), 1, at_most=True)
     report.say()
     report.write()
 
