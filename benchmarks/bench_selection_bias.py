@@ -8,7 +8,8 @@ call: stop and go on at will. ``--fresh`` starts anew. The results file is writt
 call without ``--quick``, of whatever is there by then.
 
 Errors are from the mean effect in the very population that was drawn. Intervals are of
-95 %, where a contender has them, and count as covering that effect or not.
+95 %, where a contender has them, and count as covering that effect or not; those for
+the law of the population (a mean effect of 5.62) leave out how its rows were drawn.
 """
 
 import argparse
@@ -130,7 +131,10 @@ def main():
     report = Report("selection_bias", "Selection by treatment and outcome")
     report.say(
         f"Populations of 5000, of which about 2000 are selected; {N_SEEDS} seeds. The "
-        "nets, in the first part, train for their default number of epochs on one core."
+        "nets, in the first part, train for their default number of epochs on one core. "
+        "Errors and coverage are of the mean effect in the 5000 rows drawn, which has a "
+        "standard deviation of 0.07 over seeds: intervals for the law behind them, of "
+        "contenders without the population's X, are too short for it by design."
     )
     report.say()
     for part in [args.part] if args.part else PARTS:
