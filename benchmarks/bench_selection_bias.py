@@ -131,10 +131,11 @@ def main():
     report = Report("selection_bias", "Selection by treatment and outcome")
     report.say(
         f"Populations of 5000, of which about 2000 are selected; {N_SEEDS} seeds. The "
-        "nets, in the first part, train for their default number of epochs on one core. "
-        "Errors and coverage are of the mean effect in the 5000 rows drawn, which has a "
-        "standard deviation of 0.07 over seeds: intervals for the law behind them, of "
-        "contenders without the population's X, are too short for it by design."
+        "nets, in the first part, train for their default number of epochs on one "
+        "core. Errors and coverage are of the mean effect in the 5000 rows drawn, "
+        "which has a standard deviation of 0.07 over seeds: intervals for the law "
+        "behind them, of contenders without the population's X, are too short for it "
+        "by design."
     )
     report.say()
     for part in [args.part] if args.part else PARTS:
