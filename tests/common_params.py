@@ -110,6 +110,12 @@ ROW_ORDER_MATTERS = {
     "VRExClassifier": "minibatches are drawn by row position",
 }
 
+# {class name: why a row that is repeated is not one that weighs twice in the score}.
+SCORES_ROWS_IN_ORDER = {
+    "MechanisticODERegressor": "a repeated row is a state that stands still for a step",
+    "MechanisticPDERegressor": "a repeated row is a field that stands still for a step",
+}
+
 # {class name: why the method is defined by its training rows}.
 KEEPS_TRAINING_DATA = {
     "MechanisticPDERegressor": "the denoised field and its reconstruction are results",

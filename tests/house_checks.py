@@ -10,15 +10,23 @@ import sys
 import numpy as np
 import pytest
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRequest
 
 import skident
 from skident.utils import IdentifiabilityReport
 from skident.utils._sklearn import check_is_fitted
-from tests.common_params import KEEPS_TRAINING_DATA, ROW_ORDER_MATTERS
+from tests.common_params import (
+    KEEPS_TRAINING_DATA,
+    ROW_ORDER_MATTERS,
+    SCORES_ROWS_IN_ORDER,
+)
 from tests.estimators import SIDE_INPUTS, kind_of, make_side_inputs, side_inputs_of
 
 N_SAMPLES, N_FEATURES = 100, 4
@@ -209,6 +217,68 @@ def check_side_inputs_are_requested(estimator):
             assert not owner.__module__.startswith("sklearn"), (
                 "transform takes a side input, so fit_transform must be its own"
             )
+
+
+# -- scores --------------------------------------------------------------------
+
+
+def must_weigh(estimator):
+    """Whether there is a score that has to weigh rows: any but scikit-learn's own."""
+    if not hasattr(estimator, "score"):
+        return False
+    parameters = inspect.signature(estimator.score).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return must_weigh(estimator.estimator)  # a wrapper passes everything on
+    # In scikit-learn, scores of transformers such as PCA take no weights.
+    ours = not type(estimator).__module__.startswith("sklearn.")
+    return ours or "sample_weight" in parameters
+
+
+def check_search_in_a_routed_pipeline_scores(estimator):
+    if not must_weigh(estimator):
+        return
+    X, y, side = make_problem(estimator)
+    name = min(estimator.get_params(deep=False))
+    with config_context(enable_metadata_routing=True):
+        steps = [("before", FunctionTransformer()), ("last", fresh(estimator))]
+        search = GridSearchCV(
+            Pipeline(steps),
+            {f"last__{name}": [getattr(estimator, name)]},
+            cv=[np.split(np.arange(len(X)), 2)],
+            refit=False,
+            error_score="raise",
+        )
+        try:
+            search.fit(X, y, **side)
+        except TypeError as error:
+            # A pipeline routes sample_weight to score even where it is None.
+            pytest.fail(f"score takes no sample_weight: {error}")
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def check_weights_count_rows_in_score(estimator):
+    if not must_weigh(estimator) or type(estimator).__name__ in SCORES_ROWS_IN_ORDER:
+        return
+    X, y, side = make_problem(estimator)
+    fitted = fit(fresh(estimator), X, y, side)
+    taken = side_inputs_of(estimator, "score", required_only=False)
+    values = {"X": X, "y": y} | {name: side[name] for name in taken if name in side}
+    counts = np.random.default_rng(1).integers(0, 4, len(X))
+    repeated = {
+        name: None if value is None else np.repeat(value, counts, axis=0)
+        for name, value in values.items()
+    }
+    # A net may round a row by the batch in which it comes: some hundred roundings of
+    # float32, where these weights change every score by 3e-4 at least.
+    tolerance = 100 * np.finfo(np.float32).eps
+    np.testing.assert_allclose(
+        fitted.score(**values, sample_weight=counts),
+        fitted.score(**repeated),
+        rtol=tolerance,
+        atol=tolerance,
+    )
+    with pytest.raises(ValueError):
+        fitted.score(**values, sample_weight=counts[:-1])
 
 
 # -- state ---------------------------------------------------------------------

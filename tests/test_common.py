@@ -5,7 +5,12 @@ import inspect
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from tests.common_params import CHEAP_PARAMS, KEEPS_TRAINING_DATA, ROW_ORDER_MATTERS
+from tests.common_params import (
+    CHEAP_PARAMS,
+    KEEPS_TRAINING_DATA,
+    ROW_ORDER_MATTERS,
+    SCORES_ROWS_IN_ORDER,
+)
 from tests.estimators import instances, public_estimators, with_side_inputs
 from tests.house_checks import HOUSE_CHECKS
 
@@ -53,4 +58,10 @@ def test_discovery_finds_what_the_top_level_exports():
 
 def test_tables_name_estimators_that_exist():
     names = {cls.__name__ for cls in public_estimators()}
-    assert set().union(CHEAP_PARAMS, ROW_ORDER_MATTERS, KEEPS_TRAINING_DATA) <= names
+    tables = (
+        CHEAP_PARAMS,
+        ROW_ORDER_MATTERS,
+        KEEPS_TRAINING_DATA,
+        SCORES_ROWS_IN_ORDER,
+    )
+    assert set().union(*tables) <= names

@@ -65,6 +65,16 @@ class TransformsWithoutOwnFitTransform(TransformerMixin, AnchorRegressor):
         return X
 
 
+class ScoresWithoutWeights(AnchorRegressor):
+    def score(self, X, y):
+        return super().score(X, y)
+
+
+class IgnoresWeights(AnchorRegressor):
+    def score(self, X, y, sample_weight=None):
+        return super().score(X, y)
+
+
 class KeepsData(AnchorRegressor):
     def fit(self, X, y, *, environments):
         super().fit(X, y, environments=environments)
@@ -139,6 +149,8 @@ FAULTS = {
     RefusesWithoutName: "malformed_side_inputs_are_refused",
     ScoresWithoutRequest: "side_inputs_are_requested",
     TransformsWithoutOwnFitTransform: "side_inputs_are_requested",
+    ScoresWithoutWeights: "search_in_a_routed_pipeline_scores",
+    IgnoresWeights: "weights_count_rows_in_score",
     KeepsData: "training_data_are_not_kept",
     ClearsFirst: "failed_fit_changes_nothing",
     SwallowsInterrupt: "interrupt_passes_and_changes_nothing",

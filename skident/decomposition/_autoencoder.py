@@ -23,6 +23,7 @@ from skident.decomposition._autoencoder_report import (
 )
 from skident.utils import iterate
 from skident.utils._copies import blank_copy, take_over
+from skident.utils._explained import explained_variance
 from skident.utils._kept_module import KeepsModule
 from skident.utils._rows import split_rows
 from skident.utils._sklearn import (
@@ -33,6 +34,7 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
+from skident.utils._validation import check_sample_weight
 
 # Rows of the report: the Jacobian of a convolutional decoder is dear.
 _REPORT_ROWS = {"mlp": 2000, "conv64": 200}
@@ -377,7 +379,7 @@ class AutoencoderTransformer(
         ]
         return np.concatenate(rows)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, sample_weight=None):
         """Share of the variance of ``X`` that the reconstruction explains (R2).
 
         Parameters
@@ -385,6 +387,8 @@ class AutoencoderTransformer(
         X : array-like of shape (n_samples, n_features)
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, in the error and in the variance.
 
         Returns
         -------
@@ -395,7 +399,7 @@ class AutoencoderTransformer(
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=[np.float32, np.float64], reset=False)
-        return self._explained(X, None)
+        return self._explained(X, None, check_sample_weight(sample_weight, X))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -431,22 +435,15 @@ class AutoencoderTransformer(
 
         return training.mapped(self.module_, method, blocks, self.device)
 
-    def _explained(self, X, rows):
+    def _explained(self, X, rows, weights=None):
         """R2 of some rows; see :meth:`score`."""
-        total, error, n_rows, mean = 0.0, 0.0, 0, 0.0
+        return explained_variance(self._residuals(X, rows), weights)
+
+    def _residuals(self, X, rows):
+        """Scaled rows and what the reconstruction leaves of them, in pieces."""
         for block in self._blocks(X, rows):
             made = np.concatenate(list(self._mapped("reconstruct", [block])))
-            block = block.astype(np.float64)
-            error += np.square(block - made).sum()
-            total += np.square(block).sum()
-            mean = mean + block.sum(axis=0)
-            n_rows += len(block)
-        spread = total - np.square(mean).sum() / n_rows
-        # Rounding of float32 rows, when all of them are equal.
-        rounding = 1e-12 * max(total, 1.0)
-        if spread <= rounding:
-            return float(error <= rounding)
-        return float(1.0 - error / spread)
+            yield block, block.astype(np.float64) - made
 
     def _warn_if_unfinished(self, fall, window, unit):
         """Warn if the loss fell too fast at the end, or halfway along a cosine."""

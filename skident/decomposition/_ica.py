@@ -38,6 +38,7 @@ from skident.utils._sklearn import (
     _fit_context,
     check_is_fitted,
 )
+from skident.utils._validation import check_sample_weight
 
 _MAX_SEED = np.iinfo(np.int32).max
 
@@ -440,7 +441,7 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             )
         return Y @ self.mixing_.T.astype(Y.dtype) + self.mean_.astype(Y.dtype)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, sample_weight=None):
         """Mean log-likelihood of a row, in nats.
 
         Parameters
@@ -449,6 +450,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
             Rows, best those held out.
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts.
 
         Returns
         -------
@@ -459,7 +462,8 @@ class ICAPostProcessor(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         shards = rows_of(self, X, reset=False)
-        return log_likelihood(shards.chunks(CHUNK_ROWS), self)
+        weights = check_sample_weight(sample_weight, shards)
+        return log_likelihood(shards.chunks(CHUNK_ROWS), self, weights)
 
     def stability(self, X, n_splits=2, *, per_component=False):
         """Agreement of fits on disjoint parts of the rows.

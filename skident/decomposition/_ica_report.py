@@ -367,25 +367,26 @@ def _independence(rank, distance):
     ]
 
 
-def log_likelihood(chunks, est):
-    """Mean log-likelihood of rows under the fitted components.
+def log_likelihood(chunks, est, weights):
+    """Mean log-likelihood of rows, weighted, under the fitted components.
 
     The densities are proportional to ``exp(-y^2 / 2 - s log cosh y)``: for fixed signs
     s their likelihood is the tanh loss, up to a constant.
     """
     components = est.rotation_ @ est.whitening_
     signs = est.density_sign_
-    total, n_samples = 0.0, 0
+    total, low = 0.0, 0
     for block in chunks:
         Y = (block - est.mean_) @ components.T
         size = np.abs(Y)
         log_cosh = size + np.log1p(np.exp(-2 * size)) - np.log(2)
-        total -= (0.5 * np.square(Y) + signs * log_cosh).sum()
-        n_samples += len(Y)
+        of_rows = (0.5 * np.square(Y) + signs * log_cosh).sum(axis=1)
+        total -= weights[low : low + len(Y)] @ of_rows
+        low += len(Y)
     constant = np.where(signs > 0, _LOG_PEAKED, _LOG_FLAT).sum()
     volume = np.linalg.slogdet(est.rotation_)[1]
     volume -= np.log(est.explained_variance_).sum() / 2
-    return float(total / n_samples - constant + volume)
+    return float(total / weights.sum() - constant + volume)
 
 
 def warn_of_rank(est, white, constant):

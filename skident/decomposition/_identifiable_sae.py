@@ -13,10 +13,11 @@ from sklearn.base import (
 from sklearn.utils import check_array, check_random_state
 
 from skident.decomposition._identifiable_sae_report import (
+    CHUNK_ROWS,
     MAX_SEED,
     check_start,
     examine,
-    explained_variance,
+    explained,
     plan_fit,
     sizes,
     warn_of_fit,
@@ -34,8 +35,6 @@ from skident.utils._sklearn import (
     _is_fitted,
     check_is_fitted,
 )
-
-_CHUNK_ROWS = 2048
 
 
 class IdentifiableSAE(
@@ -364,9 +363,8 @@ class IdentifiableSAE(
         run.train(iterate(self, run.epochs_left, X, y))
         fitted._collect(run)
         if run.held_out is not None:
-            pieces = range(0, len(run.held_out), _CHUNK_ROWS)
-            blocks = (shards.read(run.held_out[i : i + _CHUNK_ROWS]) for i in pieces)
-            fitted.validation_score_ = explained_variance(fitted._inference(), blocks)
+            inference = fitted._inference()
+            fitted.validation_score_ = explained(inference, shards, run.held_out)
         fitted._examine(shards.read(run.report_rows))
         if checkpoint is not None:
             remove_checkpoint(checkpoint[0])
@@ -439,7 +437,7 @@ class IdentifiableSAE(
         """
         check_is_fitted(self)
         shards = check_shards(self, X, reset=False)
-        codes = self._inference().codes(shards.chunks(_CHUNK_ROWS), len(shards))
+        codes = self._inference().codes(shards.chunks(CHUNK_ROWS), len(shards))
         return codes if self.sparse_output else codes.toarray()
 
     def pre_activations(self, X):
@@ -456,7 +454,7 @@ class IdentifiableSAE(
         """
         check_is_fitted(self)
         shards = check_shards(self, X, reset=False)
-        pieces = self._inference().pre_activations(shards.chunks(_CHUNK_ROWS))
+        pieces = self._inference().pre_activations(shards.chunks(CHUNK_ROWS))
         return np.concatenate(list(pieces))
 
     def oracle_transform(self, X, k=None):
@@ -482,7 +480,7 @@ class IdentifiableSAE(
                 self.components_,
                 self.k_ if k is None else k,
             )
-            for block in shards.chunks(_CHUNK_ROWS)
+            for block in shards.chunks(CHUNK_ROWS)
         ]
         return sparse.vstack(pieces, format="csr")
 
@@ -522,13 +520,13 @@ class IdentifiableSAE(
         check_is_fitted(self)
         shards = check_shards(self, X, reset=False)
         inference, pieces = self._inference(), []
-        for block in shards.chunks(_CHUNK_ROWS):
+        for block in shards.chunks(CHUNK_ROWS):
             _, shift, scale = scale_rows(block, self.normalize)
             codes = inference.codes([block], len(block))
             pieces.append(self.inverse_transform(codes) * scale + shift)
         return np.concatenate(pieces).astype(np.float32, copy=False)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, sample_weight=None):
         """Share of the variance of the normalised rows that codes explain.
 
         Parameters
@@ -536,6 +534,8 @@ class IdentifiableSAE(
         X : array-like of shape (n_samples, n_features), or list of such arrays
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts, in the error and in the variance.
 
         Returns
         -------
@@ -544,8 +544,8 @@ class IdentifiableSAE(
             most 1. Rows that are all equal score 1 if reproduced, else 0.
         """
         check_is_fitted(self)
-        blocks = check_shards(self, X, reset=False).chunks(_CHUNK_ROWS)
-        return explained_variance(self._inference(), blocks)
+        shards = check_shards(self, X, reset=False)
+        return explained(self._inference(), shards, sample_weight=sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

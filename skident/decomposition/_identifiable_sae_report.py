@@ -14,8 +14,11 @@ from sklearn.utils import check_random_state
 from skident.metrics import arip_statistics, top_supports
 from skident.utils import Assumption, IdentifiabilityReport
 from skident.utils._checkpoint import load_checkpoint
+from skident.utils._explained import explained_variance
 from skident.utils._rows import scale_rows
+from skident.utils._validation import check_sample_weight
 
+CHUNK_ROWS = 2048
 MAX_SEED = np.iinfo(np.int32).max
 _MAX_DEAD = 0.1
 
@@ -117,20 +120,16 @@ def _describe(value):
     return repr(value) if plain else getattr(value, "__name__", type(value).__name__)
 
 
-def explained_variance(inference, blocks):
-    """1 - FVU of the normalised rows of some blocks; see ``IdentifiableSAE.score``."""
-    total, error, n_rows, mean = 0.0, 0.0, 0, 0.0
-    for scaled, residual in inference.residuals(blocks):
-        n_rows += len(scaled)
-        mean = mean + scaled.sum(axis=0, dtype=np.float64)
-        total += np.square(scaled, dtype=np.float64).sum()
-        error += np.square(residual, dtype=np.float64).sum()
-    spread = total - np.square(mean).sum() / n_rows
-    # Rounding of float32 rows, when all of them are equal.
-    rounding = 1e-12 * max(total, 1.0)
-    if spread <= rounding:
-        return float(error <= rounding)
-    return float(1.0 - error / spread)
+def explained(inference, shards, rows=None, sample_weight=None):
+    """Score of some rows (all if None); see ``IdentifiableSAE.score``."""
+    if rows is None:
+        blocks, n_rows = shards.chunks(CHUNK_ROWS), len(shards)
+    else:
+        n_rows = len(rows)
+        pieces = (rows[i : i + CHUNK_ROWS] for i in range(0, n_rows, CHUNK_ROWS))
+        blocks = (shards.read(piece) for piece in pieces)
+    weights = check_sample_weight(sample_weight, range(n_rows))
+    return explained_variance(inference.residuals(blocks), weights)
 
 
 def examine(est, inference, rows):

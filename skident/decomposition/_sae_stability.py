@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.utils import check_random_state
 
 from skident.metrics import code_stability, dictionary_cosine_similarity, match_atoms
+from skident.metrics._stability import support_overlap
 from skident.utils import Assumption, IdentifiabilityReport
 from skident.utils._shards import check_shards
 from skident.utils._sklearn import (
@@ -20,6 +21,7 @@ from skident.utils._sklearn import (
     _fit_context,
     check_is_fitted,
 )
+from skident.utils._validation import check_sample_weight
 
 # Share of the atoms below which one must not speak of an identified dictionary.
 _MOST = 0.5
@@ -298,7 +300,7 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return self.estimator_.transform(X)[:, np.flatnonzero(self.stable_)]
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, *, sample_weight=None):
         """Mean intersection over union of the codes of all pairs of fits on ``X``.
 
         Parameters
@@ -306,6 +308,8 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         X : array-like of shape (n_samples, n_features), or list of such arrays
         y : None
             Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts.
 
         Returns
         -------
@@ -314,11 +318,13 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         codes = [_codes(estimator, X) for estimator in self.estimators_]
+        weights = check_sample_weight(sample_weight, codes[0])
         ious = []
         for a, b in combinations(range(len(codes)), 2):
             first, second = self.estimators_[a], self.estimators_[b]
             match = match_atoms(first.components_, second.components_)
-            ious.append(code_stability(codes[a], codes[b], match)["iou"])
+            overlap = support_overlap(codes[a], codes[b], match)
+            ious.append(np.average(overlap, weights=weights))
         return float(np.mean(ious))
 
     def get_feature_names_out(self, input_features=None):

@@ -30,7 +30,7 @@ from skident.utils._sklearn import (
     check_is_fitted,
     validate_data,
 )
-from skident.utils._validation import check_environments
+from skident.utils._validation import check_environments, check_sample_weight
 
 
 class TwoEnvCausalDiscovery(
@@ -490,7 +490,7 @@ class TwoEnvCausalDiscovery(
         rng = np.random.default_rng(seed)
         return sample(*self._model, n_samples, self.noise_scales_[k], rng, values)
 
-    def score(self, X, y=None, *, environments=None):
+    def score(self, X, y=None, *, environments=None, sample_weight=None):
         """Mean log-likelihood of a row under the fitted model, in nats.
 
         Parameters
@@ -502,6 +502,8 @@ class TwoEnvCausalDiscovery(
         environments : array-like of shape (n_samples,), default=None
             Label of each row's environment, among those of ``fit``. None is an unknown
             one, each with the share of rows that it had in ``fit``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            What each row counts.
 
         Returns
         -------
@@ -514,16 +516,17 @@ class TwoEnvCausalDiscovery(
             If an environment was not seen in ``fit``, or ``X`` is malformed.
         """
         X = self._rows(X).astype(np.float64)
+        weights = check_sample_weight(sample_weight, X)
         if environments is not None:
             labels, codes = check_environments(environments, X)
             at = [self._position(label, "environments") for label in labels]
             scales = self.noise_scales_[np.array(at)[codes]]
-            return float(self._log_likelihood(X, scales).mean())
+            return float(np.average(self._log_likelihood(X, scales), weights=weights))
         each = [
             np.log(share) + self._log_likelihood(X, scales)
             for share, scales in zip(self._shares, self.noise_scales_, strict=True)
         ]
-        return float(logsumexp(each, axis=0).mean())
+        return float(np.average(logsumexp(each, axis=0), weights=weights))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -70,19 +70,8 @@ def code_stability(codes_a, codes_b, match, *, random_state=None):
     >>> code_stability(codes, -codes[:, order], match, random_state=0)
     {'iou': 1.0, 'l2': 0.0, 'l2_norm': 0.0}
     """
-    a, b = _as_codes(codes_a, "codes_a"), _as_codes(codes_b, "codes_b")
-    if a.shape[0] != b.shape[0] or a.shape[0] == 0:
-        raise ValueError(
-            "codes_a and codes_b must have the same rows, at least one: got "
-            f"{a.shape[0]} and {b.shape[0]}."
-        )
-    a, b = _align(a, b, match)
+    a, b = _matched(codes_a, codes_b, match)
     n_samples = a.shape[0]
-
-    size_a, size_b = a.getnnz(axis=1), b.getnnz(axis=1)
-    both = np.asarray(_pattern(a).multiply(_pattern(b)).sum(axis=1)).ravel()
-    either = size_a + size_b - both
-    iou = np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
     cycle = check_random_state(random_state).permutation(n_samples)
     other = np.empty(n_samples, dtype=np.intp)
@@ -91,10 +80,15 @@ def code_stability(codes_a, codes_b, match, *, random_state=None):
     norm = (_row_norms(a).mean() + _row_norms(b).mean()) / 2
     shuffled = _row_norms(a - b[other]).mean() if n_samples > 1 else 0.0
     return {
-        "iou": float(iou.mean()),
+        "iou": float(_iou(a, b).mean()),
         "l2": _ratio(distance, shuffled),
         "l2_norm": _ratio(distance, norm),
     }
+
+
+def support_overlap(codes_a, codes_b, match):
+    """The ``iou`` of :func:`code_stability` in each row, of shape (n_samples,)."""
+    return _iou(*_matched(codes_a, codes_b, match))
 
 
 def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state=None):
@@ -181,6 +175,17 @@ def _as_codes(codes, name):
     return codes
 
 
+def _matched(codes_a, codes_b, match):
+    """Checked codes of the same rows, on common columns."""
+    a, b = _as_codes(codes_a, "codes_a"), _as_codes(codes_b, "codes_b")
+    if a.shape[0] != b.shape[0] or a.shape[0] == 0:
+        raise ValueError(
+            "codes_a and codes_b must have the same rows, at least one: got "
+            f"{a.shape[0]} and {b.shape[0]}."
+        )
+    return _align(a, b, match)
+
+
 def _align(a, b, match):
     """Both codes on common columns: those of a, then those of b without a match."""
     permutation, signs = np.asarray(match.permutation), np.asarray(match.signs)
@@ -203,6 +208,13 @@ def _align(a, b, match):
     b.sort_indices()
     a = sparse.csr_matrix((a.data, a.indices, a.indptr), shape=shape)
     return a, b
+
+
+def _iou(a, b):
+    """Atoms active in both over those active in either; 1 for a row without any."""
+    both = np.asarray(_pattern(a).multiply(_pattern(b)).sum(axis=1)).ravel()
+    either = a.getnnz(axis=1) + b.getnnz(axis=1) - both
+    return np.where(either > 0, both / np.maximum(either, 1), 1.0)
 
 
 def _pattern(codes):

@@ -173,6 +173,10 @@ def test_shards_in_files_give_the_bits_of_one_array(tmp_path, dtype, shuffle_buf
         whole.transform(X).toarray(), parts.transform(shards).toarray()
     )
     assert whole.score(X) == parts.score(shards)
+    weights = np.arange(5000) % 7
+    assert whole.score(X, sample_weight=weights) == parts.score(
+        shards, sample_weight=weights
+    )
     assert_sound(parts, X)
 
 

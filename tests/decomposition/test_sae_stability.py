@@ -127,6 +127,14 @@ def test_all_the_same_gives_one_everywhere():
     assert stability.score(one_hot(100)) == 1.0
 
 
+def test_scores_draw_no_random_numbers():
+    stability = spread(20, n_fits=3).fit(one_hot())
+    before = np.random.get_state()[1:3]  # noqa: NPY002
+    stability.score(one_hot(100))
+    after = np.random.get_state()[1:3]  # noqa: NPY002
+    np.testing.assert_equal(after, before)
+
+
 def test_a_stable_dictionary_with_other_codes_does_not_come_back():
     # Theorem 3.2: directions agree to the last bit, the rows they explain do not.
     stability = SAEStability(Known(20, own_codes=True), n_fits=3, random_state=0)
