@@ -65,7 +65,7 @@ PROBLEMS = {
         "degrees": (2, 2),
         "weak": _weak((1.0, 2.0, 3.0), (0.3, 0.6, 1.2)),
         "seeds": 5,
-        "ours": [{}, {"refine": True}, {"elimination_tol": 0.001}],
+        "ours": [{}, {"refine": True}, {"n_corrections": 2}],
     },
     "spiral": {
         "make": make_spiral_rd,
@@ -83,7 +83,7 @@ PROBLEMS = {
             for time in (0.4, 0.8, 1.6)
         ],
         "seeds": 3,
-        "ours": [{"max_patches": 12}],
+        "ours": [{}],
     },
     # A field has an equation if it is first order in time and local: the vorticity.
     "vorticity": {
@@ -97,7 +97,7 @@ PROBLEMS = {
             for time in (0.5, 1.0, 2.0)
         ],
         "seeds": 3,
-        "ours": [{"max_patches": 12}],
+        "ours": [{}],
     },
 }
 

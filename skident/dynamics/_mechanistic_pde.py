@@ -81,9 +81,9 @@ class MechanisticPDERegressor(
     max_patches : int, default=64
         Of more, half are taken evenly and half such that they tell terms apart best.
     encoder : {"dct", "savgol", "identity", "conv"}, default="dct"
-        What smooths the data for the expressions and the boundaries of patches. "dct":
-        low frequencies. "savgol": local polynomials, for even steps. "identity":
-        nothing, for data without noise. "conv": a network, learnt with "adam" only.
+        What smooths data for expressions and boundaries. "dct": low frequencies.
+        "savgol": local polynomials, for even steps. "identity": nothing, for data
+        without noise. "conv": a network, learnt with "adam" only.
     encoder_cutoff : float, tuple or None, default=None
         Frequencies that "dct" keeps, or nodes of a window of "savgol", on each axis,
         time first; None finds them by generalised cross-validation.
@@ -96,10 +96,10 @@ class MechanisticPDERegressor(
         a penalty.
     threshold : float, default=0.05
         Of coefficients, in the units of the data.
-    elimination_tol : float or None, default=0.004
-        Least relative rise of the loss that stops an elimination; the default suits
-        some ten thousand values. None is what a superfluous term explains by chance in
-        one case of a thousand, by the data's own errors.
+    elimination_tol : float or None, default=None
+        Least relative rise of the loss that stops an elimination; None is what a
+        superfluous term explains by chance in one case of a thousand, by the data's own
+        errors. The published 0.004 suits some ten thousand values.
     alpha_l1 : float, default=0.005
         Weight of the mean absolute coefficient, for "l1" and "adam".
     consistency_weight : float, default=1.0
@@ -107,23 +107,24 @@ class MechanisticPDERegressor(
     linear_solver : {"auto", "direct", "multigrid", "multigrid_paper"}, default="auto"
         Of the linear equations; "auto" is direct but for large patches.
     periodic : bool, default=False
-        Whether spatial axes close on themselves one mean step behind their last node:
-        a node that repeats the first must be left out. For derivatives and simulations.
+        Whether spatial axes close on themselves one mean step behind their last node,
+        which must not repeat the first. For derivatives and simulations.
+    n_corrections : int, default=1
+        Times that the error of the grid, as one of half the steps shows it, is taken
+        off what "lm" fits (deferred correction).
     refine : bool, default=False
         Then freeze the expressions at the reconstruction, and fit coefficients again.
     max_iter : int, default=12
         Steps of "lm" for each set of terms.
     n_jobs : int or None, default=None
         Patches at a time, through joblib.
-    max_epochs : int, default=500
-        Passes over the patches of "adam".
-    batch_size : int, default=10
-        Patches an optimiser step of "adam".
+    max_epochs, batch_size : int, default=500 and 10
+        Of "adam": passes over the patches, and patches an optimiser step.
     learning_rate : float, default=1e-5
         Of "adam".
     tol : float, default=1e-4
-        ``fit`` warns if from one tenth of ``max_epochs`` to the next the loss of "adam"
-        still fell by more than this share of its first epoch's.
+        ``fit`` warns if in one tenth of ``max_epochs`` the loss of "adam" still falls
+        by more than this share of its first epoch's.
     device : str, default="auto"
         Device of "adam"; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
@@ -136,8 +137,7 @@ class MechanisticPDERegressor(
     Attributes
     ----------
     coef_ : ndarray of shape (n_fields, n_terms)
-        Coefficients of the right-hand sides of u_t = ...; 0 for terms that are not
-        there.
+        Of the right-hand sides of u_t = ...; 0 for terms that are not there.
     terms_ : list of PDETerm
         The candidates. In the equation of a field, that field stands first.
     support_ : ndarray of bool of shape (n_fields, n_terms)
@@ -167,8 +167,7 @@ class MechanisticPDERegressor(
     solver_residual_ : float
         Largest relative residual of the linear systems.
     oracle_residual_ : ndarray of shape (n_fields,)
-        How far solutions move when the grid is refined twice, relative to the data's
-        spread: what the grid leaves open.
+        How far solutions move when the grid is refined twice, over the data's spread.
     condition_number_ : ndarray of shape (n_fields,)
         Of the library on the patches, columns scaled.
     n_iter_ : int
@@ -194,19 +193,18 @@ class MechanisticPDERegressor(
 
     Notes
     -----
-    *Identified*: the coefficients, if the true equation is among the candidates, of
-    first order in time with coefficient one, and the candidates are linearly
-    independent on the patches. Travelling and rotating waves, steady states and
-    products of a function of time and one of space leave several equations open, which
-    ``identifiability_`` looks for. Smoothing blurs fronts: coefficients of few nodes a
-    front carry a bias of some per cent, and the grid one of 1e-3 to 1e-4.
+    *Identified*: the coefficients, if the true equation is first order in time with
+    coefficient one and among the candidates, and these are linearly independent on the
+    patches. Travelling and rotating waves, steady states and products of functions of
+    time and of space leave several equations open: ``identifiability_`` looks for them.
+    Smoothing blurs fronts: coefficients of few nodes a front are off by some per cent.
 
     Solvers work in float64 and in units of the mean step: stretching an axis stretches
     coefficients by the chain rule, to rounding.
 
-    Time is O(P n_terms k I S) for P patches, k terms, I steps of the fit and S the
-    factorisation of one patch, O(N^1.5) in one spatial dimension for its N nodes and
-    O(N^2) in two. Memory is O(P N) and one factor a job.
+    Time is O(P n_terms k I S) for P patches, k terms, I steps of the fit and S one
+    factorisation, O(N^1.5) for N nodes in one spatial dimension and O(N^2) in two.
+    Memory is O(P N) and one factor a job.
 
     References
     ----------
@@ -250,6 +248,7 @@ class MechanisticPDERegressor(
         "consistency_weight": [_NON_NEGATIVE],
         "linear_solver": [StrOptions(set(SOLVERS))],
         "periodic": ["boolean"],
+        "n_corrections": [Interval(Integral, 0, None, closed="left")],
         "refine": ["boolean"],
         "max_iter": [_COUNT],
         "n_jobs": [Integral, None],
@@ -281,11 +280,12 @@ class MechanisticPDERegressor(
         fitter="lm",
         sparsifier="elimination",
         threshold=0.05,
-        elimination_tol=0.004,
+        elimination_tol=None,
         alpha_l1=0.005,
         consistency_weight=1.0,
         linear_solver="auto",
         periodic=False,
+        n_corrections=1,
         refine=False,
         max_iter=12,
         n_jobs=None,
@@ -318,6 +318,7 @@ class MechanisticPDERegressor(
         self.consistency_weight = consistency_weight
         self.linear_solver = linear_solver
         self.periodic = periodic
+        self.n_corrections = n_corrections
         self.refine = refine
         self.max_iter = max_iter
         self.n_jobs = n_jobs

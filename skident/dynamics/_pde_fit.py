@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 
 from skident.dynamics._field_encoders import encode_field, encode_rows
 from skident.dynamics._pde_choice import even_choice, informative_choice
+from skident.dynamics._pde_correction import correct_paths
 from skident.dynamics._pde_elimination import (
     EliminationPath,
     EliminationStep,
@@ -229,6 +230,17 @@ def _find(model, X, experiments, encoded, patches, terms):
         paths = [_trained_path(model, patches, terms, j, start[j]) for j in fields]
     else:
         paths = [_path(model, patches, terms, j) for j in fields]
+    if model.fitter == "lm" or model.sparsifier == "elimination":
+        patches, paths = correct_paths(
+            patches,
+            terms,
+            paths,
+            rounds=model.n_corrections,
+            eliminating=model.sparsifier == "elimination",
+            max_iter=model.max_iter,
+            linear_solver=model.linear_solver,
+            n_jobs=model.n_jobs,
+        )
     fits = [path.fit for path in paths]
     before = None
     if model.refine:

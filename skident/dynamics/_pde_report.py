@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import make_interp_spline
 
 from skident.dynamics._pde_conditioning import (
     condition_assumption,
@@ -12,8 +11,8 @@ from skident.dynamics._pde_conditioning import (
     swap_check,
     trap_checks,
 )
+from skident.dynamics._pde_correction import refinement_gap
 from skident.dynamics._pde_patches import Patch
-from skident.dynamics._pde_solve import solve_patch
 from skident.dynamics._pde_terms import own_first_names
 from skident.utils import Assumption, IdentifiabilityReport
 
@@ -104,16 +103,10 @@ def oracle_residual(patches, terms, thetas, linear_solver):
     moved = np.zeros((len(places), len(thetas)))
     for row, place in enumerate(places):
         coarse = _box(patches[place])
-        fine = _refined(coarse)
-        thinned = (slice(None, None, 2),) * len(coarse.shape)
         for j, theta in enumerate(thetas):
-            solutions = [
-                solve_patch(p, terms, theta, field=j, linear_solver=linear_solver)
-                .values[:, 0]
-                .reshape(p.shape)
-                for p in (coarse, fine)
-            ]
-            gap = solutions[1][thinned] - solutions[0]
+            gap = refinement_gap(
+                coarse, terms, theta, field=j, linear_solver=linear_solver
+            )
             moved[row, j] = np.mean(gap**2)
     size = np.sqrt(moved.mean(axis=0))
     return np.divide(size, spread, out=np.full(len(thetas), np.nan), where=spread > 0)
@@ -132,21 +125,6 @@ def _box(patch):
     ]
     cut = tuple(cut)
     return Patch(nodes, patch.encoded[cut], patch.data[cut], patch.experiment, ())
-
-
-def _refined(patch):
-    """A patch with a node between any two neighbours."""
-    encoded, nodes = patch.encoded, []
-    for k, axis in enumerate(patch.coordinates):
-        fine = np.empty(2 * len(axis) - 1)
-        fine[::2] = axis
-        fine[1::2] = 0.5 * (axis[1:] + axis[:-1])
-        nodes.append(fine)
-        # The highest odd degree below the order of the stencils that has the nodes.
-        degree = min(5, len(axis) - 1)
-        degree -= 1 - degree % 2
-        encoded = make_interp_spline(axis, encoded, k=degree, axis=k)(fine)
-    return Patch(nodes, encoded, encoded, patch.experiment, ())
 
 
 def make_report(fit):
