@@ -371,8 +371,9 @@ def main():
     report.say(
         "Root mean square errors, as means over three seeds with the least and the "
         "largest where the seed matters: over the whole horizon, and over its steps "
-        "after those that some are told. A search is that of a peer for its settings, by cross-validation over "
-        "blocks of the training; skident's are the user guide's."
+        "after those that some are told. A search is that of a peer for its settings, "
+        "by cross-validation over blocks of the training; skident's are the user "
+        "guide's."
     )
     report.say()
     report.table(
