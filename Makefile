@@ -158,6 +158,7 @@ bench_causal_digits.py
 bench_ode_solver.py
 bench_equations_ode.py
 bench_equations_pde.py
+bench_forecast.py
 bench_pde_multigrid.py
 endef
 export BENCHMARKS
