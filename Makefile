@@ -153,12 +153,16 @@ bench_shifted_nodes.py
 bench_shifted_nodes_observed.py
 bench_two_env.py
 bench_selection_bias.py
+bench_selection_mar.py
+bench_effects_scale.py
+bench_derm.py
 bench_score_matching.py
 bench_causal_digits.py
 bench_ode_solver.py
 bench_equations_ode.py
 bench_equations_pde.py
 bench_forecast.py
+bench_pde_solver.py
 bench_pde_multigrid.py
 endef
 export BENCHMARKS
