@@ -111,7 +111,7 @@ class MechanisticPDERegressor(
         which must not repeat the first. For derivatives and simulations.
     n_corrections : int, default=1
         Times that the error of the grid, as one of half the steps shows it, is taken
-        off what "lm" fits (deferred correction).
+        off what "lm" fits, and off all solutions (deferred correction).
     refine : bool, default=False
         Then freeze the expressions at the reconstruction, and fit coefficients again.
     max_iter : int, default=12

@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 
 from skident.dynamics._exchange import closest_exchanges
 from skident.dynamics._pde_choice import library
+from skident.dynamics._pde_correction import grid_errors, without_errors
 from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
 from skident.dynamics._pde_solve import patch_residuals
 from skident.dynamics._pde_terms import PDETerm, own_first_names
@@ -131,7 +132,16 @@ def describe_collinear(conditions, terms, names):
 # -- traps ---------------------------------------------------------------------
 
 
-def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs=None):
+def trap_checks(
+    patches,
+    fits,
+    names,
+    *,
+    tol=0.004,
+    corrected=False,
+    linear_solver="auto",
+    n_jobs=None,
+):
     """Named ways in which fields leave their equation open.
 
     A field that a simpler law explains as well as the fitted equation does obeys a
@@ -146,11 +156,15 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
     Parameters
     ----------
     patches : list of Patch
-        What the equations were fitted on.
+        What was observed.
     fits : list of n_fields LMFit
     names : list of n_fields str
     tol : float or sequence of n_fields floats, default=0.004
         Share of each equation's loss that a removal may add.
+    corrected : bool or sequence of n_fields bool, default=False
+        Whether the loss of an equation is without the error of the grid. That of a
+        law's solutions is then taken off as well: a law has one of its own, and would
+        lose by it.
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
 
@@ -173,12 +187,14 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
     }
     few = slice(None, None, max(len(patches) // _FEW, 1))
     tol = np.broadcast_to(tol, len(fits))
+    corrected = np.broadcast_to(corrected, len(fits))
     found = []
     for name, (what, law) in laws.items():
         added = []
         for field, fit in enumerate(fits):
             options = {"field": field, "linear_solver": linear_solver, "n_jobs": n_jobs}
-            rival = _law_loss(patches[few], law, fit.weights[few], options)
+            weights = fit.weights[few]
+            rival = _law_loss(patches[few], law, weights, corrected[field], options)
             loss = fit.loss_on(few)
             variance = float(field_data(patches, field).var())
             added.append((rival - loss) / (tol[field] * loss + _TOLD * variance))
@@ -202,11 +218,42 @@ def trap_checks(patches, fits, names, *, tol=0.004, linear_solver="auto", n_jobs
     return found
 
 
-def _law_loss(patches, law, weights, options):
+def _law_loss(patches, law, weights, corrected, options):
     """Loss of a law, with no term the start as it stands."""
     terms = law or [PDETerm("u")]
-    support = np.full(len(terms), bool(law))
-    return fit_pde_terms(patches, terms, support, weights=weights, **options).loss
+    support, field = np.full(len(terms), bool(law)), options["field"]
+
+    def fit(patches, start):
+        return fit_pde_terms(patches, terms, support, start, weights=weights, **options)
+
+    if not law:
+        return fit(patches, None).loss
+    # From zero the way to a wave's speed is barred where it moves half its length.
+    starts = (None, _rates(patches, law, field))
+    found = min((fit(patches, start) for start in starts), key=lambda each: each.loss)
+    if not corrected:
+        return found.loss
+    gaps = grid_errors(patches, terms, found.theta, **options)
+    again = fit(without_errors(patches, gaps, field), found.theta)
+    return min(found.loss, again.loss)
+
+
+def _rates(patches, law, field):
+    """Coefficients of a law of derivatives of one field, by differences."""
+    axes = {"u_x": 1, "u_y": 2}
+    columns, rates = [], []
+    for patch in patches:
+        values = patch.encoded[..., field]
+        slopes = np.gradient(values, *patch.coordinates)
+        columns.append(
+            [
+                (slopes[axes[term.block]] if term.block in axes else values).ravel()
+                for term in law
+            ]
+        )
+        rates.append(slopes[0].ravel())
+    columns = np.concatenate(columns, axis=1).T
+    return np.linalg.lstsq(columns, np.concatenate(rates), rcond=None)[0]
 
 
 def form_spread(patches):

@@ -1,15 +1,37 @@
 """The grid's own error, measured on a finer one and taken off the data."""
 
+import warnings
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 from scipy.interpolate import make_interp_spline
+from sklearn.exceptions import ConvergenceWarning
 
-from skident.dynamics._pde_elimination import EliminationPath, eliminate
-from skident.dynamics._pde_lm import fit_pde_terms
+from skident.dynamics._pde_elimination import (
+    EliminationPath,
+    EliminationStep,
+    eliminate,
+)
+from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
 from skident.dynamics._pde_patches import Patch
-from skident.dynamics._pde_solve import solve_patch
+from skident.dynamics._pde_solve import fine_system, patch_system, solve_patch
+from skident.solvers._pde_direct import direct_bytes
+from skident.solvers._pde_factor import NOT_DETERMINED
+from skident.utils._memory import check_memory
+
+# Errors of second order fall to a quarter on a grid of half the steps: they are this
+# much of what it shows.
+_SHARE = 4.0 / 3.0
+# Relative residual of a linear system from which on its solution is not to be trusted.
+_UNSOLVED = 1e-6
+# A correction that raises the loss by more than this makes things worse: the grid is
+# too coarse to show its error, or the equation at fault. Noise alone moves losses of a
+# thousand values by five per cent.
+_WORSE = 1.5
+# Bytes a node that a solution takes by multigrid, measured, by number of axes of space.
+_NODE_BYTES = {1: 2500.0, 2: 6500.0}
 
 
 def refined(patch):
@@ -33,9 +55,10 @@ def refined(patch):
         fine[::2] = axis
         fine[1::2] = 0.5 * (axis[1:] + axis[:-1])
         nodes.append(fine)
-        # The highest odd degree below the order of the stencils that has the nodes.
+        # The highest odd degree below the order of the stencils that has the nodes. Of
+        # three nodes a parabola: straight lines have errors as large as the grid's.
         degree = min(5, len(axis) - 1)
-        degree -= 1 - degree % 2
+        degree -= degree == 4
         encoded = make_interp_spline(axis, encoded, k=degree, axis=k)(fine)
     return Patch(nodes, encoded, encoded, patch.experiment, ())
 
@@ -51,59 +74,148 @@ def refinement_gap(patch, terms, theta, *, field=0, linear_solver="auto"):
     Returns
     -------
     gap : ndarray of the patch's shape
-        Solution on the fine grid less that on the patch's own, at the latter's nodes.
+        Solution on the fine grid less that on the patch's own, at the latter's nodes;
+        NaN where one of the two was not found.
     """
-    options = {"field": field, "linear_solver": linear_solver}
-    coarse, fine = (
-        solve_patch(p, terms, theta, **options).values[:, 0].reshape(p.shape)
-        for p in (patch, refined(patch))
-    )
+    fine = refined(patch)
+    solutions = []
+    for each, system in ((patch, patch_system(patch)), (fine, fine_system(fine))):
+        try:
+            with warnings.catch_warnings():
+                # The residual says whether a solution is one.
+                warnings.simplefilter("ignore", ConvergenceWarning)
+                found = solve_patch(
+                    each,
+                    terms,
+                    theta,
+                    field=field,
+                    linear_solver=linear_solver,
+                    system=system,
+                )
+        except ValueError as error:
+            if str(error) != NOT_DETERMINED:
+                raise
+            return np.full(patch.shape, np.nan)
+        if not found.residual <= _UNSOLVED:
+            return np.full(patch.shape, np.nan)
+        solutions.append(found.values[:, 0].reshape(each.shape))
+    coarse, fine = solutions
     return fine[(slice(None, None, 2),) * fine.ndim] - coarse
 
 
-def corrected_patches(patches, terms, thetas, *, linear_solver="auto", n_jobs=None):
-    """Patches whose data hold the error that solutions on their grid have.
-
-    Deferred correction: coefficients that fit these data on the patches' own grids fit
-    the observed data on finer ones.
+def grid_errors(patches, terms, theta, *, field=0, linear_solver="auto", n_jobs=None):
+    """What solutions of one field's equation on the patches' grids lack.
 
     Parameters
     ----------
     patches : list of Patch
     terms : list of PDETerm
-    thetas : sequence of n_fields ndarrays of shape (n_terms,)
+    theta : ndarray of shape (n_terms,)
         Coefficients near those that are wanted.
+    field : int, default=0
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
 
     Returns
     -------
-    corrected : list of Patch
-    gaps : list of ndarray of shape (*shape, n_fields)
-        What was taken off the data, to add to solutions on the patches.
-
-    Notes
-    -----
-    Errors of second order fall to a quarter on the finer grid: they are 4/3 of what it
-    shows.
+    gaps : list of ndarray, each of its patch's shape
+        To add to solutions, or to take off data that solutions are fitted to: then
+        coefficients that fit these on the patches' own grids fit the observed data on
+        finer ones ("deferred correction"). 0 where the finer grid has no solution.
     """
     shown = Parallel(n_jobs=n_jobs)(
         delayed(refinement_gap)(
             patch, terms, theta, field=field, linear_solver=linear_solver
         )
         for patch in patches
-        for field, theta in enumerate(thetas)
     )
-    n_fields = len(thetas)
-    gaps = [
-        np.stack(shown[i * n_fields : (i + 1) * n_fields], axis=-1) * (4.0 / 3.0)
-        for i in range(len(patches))
+    unknown = [not np.isfinite(gap).all() for gap in shown]
+    if any(unknown):
+        warnings.warn(
+            f"On {sum(unknown)} of {len(patches)} patches no solution was found on a "
+            "grid of half the steps: their data keep the error of the grid.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return [
+        np.zeros_like(gap) if lost else _SHARE * gap
+        for gap, lost in zip(shown, unknown, strict=True)
     ]
-    corrected = [
-        replace(patch, data=patch.data - gap)
-        for patch, gap in zip(patches, gaps, strict=True)
+
+
+def solve_patches(
+    patches, terms, theta, *, field=0, corrected, linear_solver="auto", n_jobs=None
+):
+    """Solutions of one field's equation.
+
+    Parameters
+    ----------
+    patches, terms, theta, field, linear_solver, n_jobs
+        As for :func:`grid_errors`.
+    corrected : bool
+        Whether the error of the patches' grids is taken off: coefficients that were
+        found without it want solutions without it.
+
+    Returns
+    -------
+    values : list of ndarray, each of its patch's shape
+    residual : float
+        Largest relative residual of the linear systems; NaN without patches.
+    """
+    options = {"field": field, "linear_solver": linear_solver}
+    found = Parallel(n_jobs=n_jobs)(
+        delayed(_solved)(patch, terms, theta, **options) for patch in patches
+    )
+    values = [values for values, _ in found]
+    if corrected:
+        gaps = grid_errors(patches, terms, theta, n_jobs=n_jobs, **options)
+        values = [value + gap for value, gap in zip(values, gaps, strict=True)]
+    return values, max((residual for _, residual in found), default=np.nan)
+
+
+def _solved(patch, terms, theta, **options):
+    found = solve_patch(patch, terms, theta, **options)
+    return found.values[:, 0].reshape(patch.shape), found.residual
+
+
+def without_errors(patches, gaps, field):
+    """Patches with the error of their grids taken off one field's data."""
+    corrected = []
+    for patch, gap in zip(patches, gaps, strict=True):
+        data = patch.data.astype(float)
+        data[..., field] -= gap
+        corrected.append(replace(patch, data=data))
+    return corrected
+
+
+def with_errors(fit, gaps):
+    """A fit whose solutions are those of finer grids."""
+    solutions = [
+        solution + gap for solution, gap in zip(fit.solutions, gaps, strict=True)
     ]
-    return corrected, gaps
+    return replace(fit, solutions=solutions)
+
+
+def check_correction_memory(shape, linear_solver, n_jobs):
+    """Refuse patches whose finer grids would not fit in memory, before any fit.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the largest patch.
+    linear_solver : str
+    n_jobs : int or None
+    """
+    fine = tuple(2 * n - 1 for n in shape)
+    nodes = float(np.prod(fine))
+    need = _NODE_BYTES[len(shape) - 1] * nodes
+    if linear_solver == "direct":
+        need += direct_bytes(fine)
+    check_memory(
+        need * effective_n_jobs(n_jobs),
+        f"The error of the grid on patches of {int(np.prod(shape))} nodes (patch_size, "
+        "n_jobs; n_corrections=0 does without)",
+    )
 
 
 def correct_paths(
@@ -112,7 +224,7 @@ def correct_paths(
     paths,
     *,
     rounds=1,
-    eliminating=True,
+    threshold=None,
     max_iter=12,
     linear_solver="auto",
     n_jobs=None,
@@ -126,8 +238,9 @@ def correct_paths(
     paths : list of n_fields EliminationPath
     rounds : int, default=1
         How often, each time at the coefficients of the last.
-    eliminating : bool, default=True
-        Whether to remove further terms: some only made up for the grid.
+    threshold : float or None, default=None
+        Coefficients below it are removed; None goes on with the elimination. Some
+        terms only made up for the grid.
     max_iter, linear_solver, n_jobs
         As :func:`skident.dynamics._pde_lm.fit_pde_terms` takes them.
 
@@ -136,28 +249,47 @@ def correct_paths(
     patches : list of Patch
         With the corrected data.
     paths : list of n_fields EliminationPath
-        From the chosen model on they are those of the corrected data. Solutions are
-        those of the finer grid, at the nodes of the patches.
+        From the chosen model on they are those of the corrected data, with solutions
+        on the patches' own grids. A field whose loss the correction raises by half
+        keeps its path and data.
+    gaps : list of n_fields lists of ndarray, each of its patch's shape
+        What was taken off the data, to add to solutions.
     """
-    options = {"max_iter": max_iter, "linear_solver": linear_solver, "n_jobs": n_jobs}
-    known = patches
-    for _ in range(rounds):
-        known, gaps = corrected_patches(
-            patches,
-            terms,
-            [path.fit.theta for path in paths],
-            linear_solver=linear_solver,
-            n_jobs=n_jobs,
-        )
-        go_on = _eliminated if eliminating else _refitted
-        paths = [
-            go_on(path, known, terms, field=field, **options)
-            for field, path in enumerate(paths)
-        ]
-        for field, path in enumerate(paths):
-            for solution, gap in zip(path.fit.solutions, gaps, strict=True):
-                solution += gap[..., field]
-    return known, paths
+    options = {"linear_solver": linear_solver, "n_jobs": n_jobs}
+    go_on = _eliminated
+    if threshold is not None:
+        go_on = partial(_cut_off, threshold=threshold)
+    known, done, every = patches, [], []
+    for field, path in enumerate(paths):
+        gaps = [np.zeros(patch.shape) for patch in patches]
+        floor = CLEAN * float(field_data(patches, field).var())
+        for _ in range(rounds):
+            theta = path.fit.theta
+            shown = grid_errors(patches, terms, theta, field=field, **options)
+            if not any(map(np.any, shown)):
+                break
+            after = go_on(
+                path,
+                without_errors(patches, shown, field),
+                terms,
+                field=field,
+                max_iter=max_iter,
+                **options,
+            )
+            if not after.steps[path.chosen].loss <= _WORSE * path.fit.loss + floor:
+                warnings.warn(
+                    f"Less the error of the grid, data of field {field} fit worse than "
+                    "with it: the correction is left out. The grid is too coarse for "
+                    "the field, or the equation is not its own.",
+                    ConvergenceWarning,
+                    stacklevel=2,
+                )
+                break
+            path, gaps = after, shown
+        known = without_errors(known, gaps, field)
+        done.append(path)
+        every.append(gaps)
+    return known, done, every
 
 
 def _eliminated(path, patches, terms, **options):
@@ -176,15 +308,18 @@ def _eliminated(path, patches, terms, **options):
     return EliminationPath(steps, path.chosen + after.chosen, path.tol)
 
 
-def _refitted(path, patches, terms, **options):
-    """A path whose chosen model is fitted to other data."""
-    before, chosen = path.steps[: path.chosen], path.steps[path.chosen]
-    fit = fit_pde_terms(
-        patches,
-        terms,
-        chosen.support,
-        chosen.theta,
-        weights=chosen.fit.weights,
-        **options,
-    )
-    return EliminationPath([*before, replace(chosen, fit=fit)], path.chosen, path.tol)
+def _cut_off(path, patches, terms, *, threshold, **options):
+    """A path whose chosen model is fitted to other data, less what is small there."""
+    steps = list(path.steps[: path.chosen])
+    chosen = path.steps[path.chosen]
+    kept, theta = chosen.support, chosen.theta
+    while True:
+        fit = fit_pde_terms(
+            patches, terms, kept, theta, weights=chosen.fit.weights, **options
+        )
+        rise = fit.loss - steps[-1].loss if steps else 0.0
+        steps.append(EliminationStep(fit, None, rise, np.inf))
+        smaller = kept & (np.abs(fit.theta) > threshold)
+        if (smaller == kept).all():
+            return EliminationPath(steps, len(steps) - 1, path.tol)
+        kept, theta = smaller, np.where(smaller, fit.theta, 0.0)

@@ -4,13 +4,17 @@ import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skident.dynamics._field_encoders import encode_field, encode_rows
 from skident.dynamics._pde_choice import even_choice, informative_choice
-from skident.dynamics._pde_correction import correct_paths
+from skident.dynamics._pde_correction import (
+    check_correction_memory,
+    correct_paths,
+    solve_patches,
+    with_errors,
+)
 from skident.dynamics._pde_elimination import (
     EliminationPath,
     EliminationStep,
@@ -27,7 +31,6 @@ from skident.dynamics._pde_inputs import (
 from skident.dynamics._pde_lm import fit_pde_terms
 from skident.dynamics._pde_patches import make_patches, stitch
 from skident.dynamics._pde_report import Evidence, make_report, oracle_residual
-from skident.dynamics._pde_solve import solve_patch
 from skident.dynamics._pde_terms import block_library, check_terms
 from skident.dynamics._pde_units import term_units
 from skident.utils._memory import check_memory
@@ -100,6 +103,9 @@ def fit_model(fitted, X, trajectories, times, model):
     patches = _cut(model, experiments, encoded, terms)
     found = _find(model, X, experiments, encoded, patches, terms)
     encoded, patches, fits = found["encoded"], found["patches"], found["fits"]
+    observed = [
+        replace(p, data=experiments[p.experiment].field[p.box]) for p in patches
+    ]
 
     fitted.grid_shape_ = shape
     fitted.spacing_ = _mean_steps(experiments, space)
@@ -107,6 +113,7 @@ def fit_model(fitted, X, trajectories, times, model):
     longest = max(range(len(experiments)), key=lambda i: experiments[i].n_frames)
     fitted._cutoff_ = encodings[longest].cutoff
     fitted._rest_ = np.mean([f.mean(axis=0) for f in encoded], axis=0)
+    fitted._corrected_ = found["corrected"]
     fitted.terms_ = terms
     fitted.path_ = [_light(path) for path in found["paths"]]
     fitted.support_ = np.array([fit.support for fit in fits])
@@ -127,11 +134,12 @@ def fit_model(fitted, X, trajectories, times, model):
     fitted.encoded_ = by_row(encoded, experiments, X)
     fitted.reconstruction_ = by_row(whole, experiments, X)
     fitted.oracle_residual_ = oracle_residual(
-        patches, terms, [fit.theta for fit in fits], model.linear_solver
+        observed, terms, [fit.theta for fit in fits], model.linear_solver
     )
     evidence = Evidence(
         experiments=experiments,
         patches=patches,
+        observed=observed,
         terms=terms,
         fits=fits,
         paths=found["paths"],
@@ -141,6 +149,7 @@ def fit_model(fitted, X, trajectories, times, model):
         noise_ratio=fitted.noise_ratio_,
         oracle=fitted.oracle_residual_,
         n_left_out=_n_single(trajectories, X, experiments),
+        corrected=found["corrected"],
         options={
             "tol": [path.tol for path in found["paths"]],
             "linear_solver": model.linear_solver,
@@ -230,18 +239,21 @@ def _find(model, X, experiments, encoded, patches, terms):
         paths = [_trained_path(model, patches, terms, j, start[j]) for j in fields]
     else:
         paths = [_path(model, patches, terms, j) for j in fields]
-    if model.fitter == "lm" or model.sparsifier == "elimination":
-        patches, paths = correct_paths(
+    gaps = None
+    if _corrects(model):
+        eliminating = model.sparsifier == "elimination"
+        patches, paths, gaps = correct_paths(
             patches,
             terms,
             paths,
             rounds=model.n_corrections,
-            eliminating=model.sparsifier == "elimination",
+            threshold=None if eliminating else model.threshold,
             max_iter=model.max_iter,
             linear_solver=model.linear_solver,
             n_jobs=model.n_jobs,
         )
-    fits = [path.fit for path in paths]
+    fits = _on_finer_grids([path.fit for path in paths], gaps)
+    corrected = [gaps is not None and any(map(np.any, gaps[j])) for j in fields]
     before = None
     if model.refine:
         before = np.array([fit.theta for fit in fits]).astype(X.dtype)
@@ -255,6 +267,7 @@ def _find(model, X, experiments, encoded, patches, terms):
             _fit(model, patches, terms, j, fit.support, fit.theta, weights=fit.weights)
             for j, fit in enumerate(fits)
         ]
+        fits = _on_finer_grids(fits, gaps)
     return {
         "encoded": encoded,
         "patches": patches,
@@ -263,7 +276,21 @@ def _find(model, X, experiments, encoded, patches, terms):
         "before": before,
         "history": history,
         "module": module,
+        "corrected": corrected,
     }
+
+
+def _corrects(model):
+    """Whether the error of the grid is taken off the data."""
+    by_steps = model.fitter == "lm" or model.sparsifier == "elimination"
+    return by_steps and model.n_corrections > 0
+
+
+def _on_finer_grids(fits, gaps):
+    """Fits of all fields with the solutions of finer grids, where these are known."""
+    if gaps is None:
+        return fits
+    return [with_errors(fit, own) for fit, own in zip(fits, gaps, strict=True)]
 
 
 def _fit(
@@ -373,6 +400,9 @@ def _cut(model, experiments, encoded, terms):
         8.0 * nodes * (n_kept * (2 + model.n_fields) + 20 * (1 + len(terms))),
         f"A fit on {n_kept} patches of {nodes} nodes (patch_size, max_patches)",
     )
+    if _corrects(model):
+        largest = max((patch.shape for patch in patches), key=np.prod)
+        check_correction_memory(largest, model.linear_solver, model.n_jobs)
     return informative_choice(patches, terms, model.max_patches)
 
 
@@ -415,21 +445,16 @@ def reconstruct_experiments(model, experiments, n_most=None):
     if n_most is not None:
         patches = even_choice(patches, n_most)
     theta = np.where(model.support_, model.coef_, 0.0).astype(np.float64)
-    jobs = [(patch, j) for patch in patches for j in range(model.n_fields)]
-    solved = Parallel(n_jobs=model.n_jobs)(
-        delayed(_solved)(patch, model.terms_, theta[j], j, model.linear_solver)
-        for patch, j in jobs
-    )
-    values = [value for value, _ in solved]
-    n = model.n_fields
-    grouped = [np.stack(values[i : i + n], axis=-1) for i in range(0, len(values), n)]
-    worst = max((residual for _, residual in solved), default=np.nan)
+    options = {"linear_solver": model.linear_solver, "n_jobs": model.n_jobs}
+    values, worst = [], np.nan
+    for j, corrected in enumerate(model._corrected_):
+        solved, residual = solve_patches(
+            patches, model.terms_, theta[j], field=j, corrected=corrected, **options
+        )
+        values.append(solved)
+        worst = np.fmax(worst, residual)
+    grouped = [np.stack(fields, axis=-1) for fields in zip(*values, strict=True)]
     return Reconstruction(_stitched(experiments, patches, grouped), worst)
-
-
-def _solved(patch, terms, theta, field, linear_solver):
-    found = solve_patch(patch, terms, theta, field=field, linear_solver=linear_solver)
-    return found.values[:, 0].reshape(patch.shape), found.residual
 
 
 def _solutions(fits):

@@ -51,7 +51,8 @@ class Evidence:
     Parameters
     ----------
     experiments : list of Experiment
-    patches : list of Patch
+    patches, observed : list of Patch
+        With the data that equations were fitted to, and with those that were observed.
     terms : list of PDETerm
     fits : list of n_fields LMFit
     paths : list of n_fields EliminationPath
@@ -60,12 +61,15 @@ class Evidence:
     noise, noise_ratio, oracle : ndarray of shape (n_fields,)
     n_left_out : int
         Rows that are alone in their trajectory.
+    corrected : list of n_fields bool
+        Whether the error of the grid was taken off what equations were fitted to.
     options : dict
         ``tol``, ``linear_solver`` and ``n_jobs`` of the fit.
     """
 
     experiments: list
     patches: list
+    observed: list
     terms: list
     fits: list
     paths: list
@@ -75,6 +79,7 @@ class Evidence:
     noise_ratio: np.ndarray
     oracle: np.ndarray
     n_left_out: int
+    corrected: list
     options: dict
 
 
@@ -155,7 +160,13 @@ def make_report(fit):
         ),
         condition_assumption(conditions),
         swap,
-        *trap_checks(fit.patches, fit.fits, fit.names, **fit.options),
+        *trap_checks(
+            fit.observed,
+            fit.fits,
+            fit.names,
+            corrected=fit.corrected,
+            **fit.options,
+        ),
         _smoothing(fit),
         Assumption.at_most(
             "the linear systems are solved",
@@ -217,7 +228,7 @@ def _smoothing(fit):
     ratios = []
     for j in range(len(fit.names)):
         gap = np.nanstd(
-            np.concatenate([(p.data - p.encoded)[..., j].ravel() for p in fit.patches])
+            np.concatenate([(p.data - p.encoded)[..., j].ravel() for p in fit.observed])
         )
         floor = np.hypot(np.nan_to_num(fit.noise[j]), NEGLIGIBLE * _spread(fit, j))
         ratios.append(gap / floor if floor > 0 else np.nan)
@@ -263,7 +274,7 @@ def _significant(fit):
 
 
 def _spread(fit, field):
-    data = np.concatenate([patch.data[..., field].ravel() for patch in fit.patches])
+    data = np.concatenate([patch.data[..., field].ravel() for patch in fit.observed])
     return np.nanstd(data)
 
 

@@ -13,13 +13,28 @@ def patch_system(patch):
     return _system(tuple(axis.tobytes() for axis in patch.coordinates))
 
 
+def fine_system(patch):
+    """As :func:`patch_system`, for a grid that is large and needed for a moment."""
+    return _fine_system(tuple(axis.tobytes() for axis in patch.coordinates))
+
+
 @lru_cache(maxsize=16)
 def _system(nodes):
+    return _made(nodes)
+
+
+# Sixteen of them would hold a gigabyte where grids are uneven.
+@lru_cache(maxsize=1)
+def _fine_system(nodes):
+    return _made(nodes)
+
+
+def _made(nodes):
     # Values at the first time and on the faces in space come from the smooth field.
     return PdeSystem([np.frombuffer(axis) for axis in nodes], boundary="faces")
 
 
-def solve_patch(patch, terms, theta, *, field=0, linear_solver="auto"):
+def solve_patch(patch, terms, theta, *, field=0, linear_solver="auto", system=None):
     """Solve one field's equation on a patch, coefficients frozen at the smooth field.
 
     Parameters
@@ -32,13 +47,15 @@ def solve_patch(patch, terms, theta, *, field=0, linear_solver="auto"):
         Whose equation it is.
     linear_solver : str, default="auto"
         As :meth:`skident.solvers._pde_system.PdeSystem.factor` takes it.
+    system : PdeSystem or None, default=None
+        Of the patch's grid; None is :func:`patch_system`'s.
 
     Returns
     -------
     solution : PdeSolution
         Its ``values[:, 0]`` is the field, in C order.
     """
-    system = patch_system(patch)
+    system = patch_system(patch) if system is None else system
     factors = term_factors(patch, terms, np.asarray(theta) != 0, field)
     return _solve(patch, system, terms, theta, factors, field, linear_solver)[1]
 

@@ -31,6 +31,16 @@ def factor_direct(condensed):
     return SparseFactor(condensed)
 
 
+def direct_bytes(shape):
+    """Upper estimate of what :func:`factor_direct` takes on a grid of that shape."""
+    n_nodes = float(np.prod(shape))
+    # Stencils reach four nodes, along all axes but the longest.
+    width = 4.0 * n_nodes / max(shape)
+    if n_nodes * width**2 <= _MAX_BAND_WORK:
+        return 3 * 8 * n_nodes * (width + 1)
+    return _fill_bytes(shape)
+
+
 class BandLayout:
     """Order of the nodes in which the band of S is narrow, and S in it.
 
