@@ -2,33 +2,18 @@
 
 import pickle
 import warnings
-from functools import partial
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from skident.datasets import make_selection_bias
-from skident.effects import SelectionBiasATE, _score_matching_fit, _selection_strategies
+from skident.effects import SelectionBiasATE, _selection_strategies
 from skident.effects._selection_scores import selected_effect
 from skident.exceptions import IdentifiabilityWarning, IdentificationError
+from tests.effects._populations import population, short_trial, sigmoid
 
 XT = ("X", "T")
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def population(n=4000, seed=0, on_outcome=False):
-    """Confounded treatment, effect of two, selection that favours the gainers."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, 2))
-    treatment = (rng.random(n) < sigmoid(0.5 * X[:, 1])).astype(int)
-    y = X.sum(axis=1) + treatment * (2 + X[:, 0]) + rng.standard_normal(n)
-    drive = 0.5 * (y - 1) if on_outcome else X[:, 0] + 0.5 * treatment
-    chance = sigmoid(drive)
-    return X, y, treatment, rng.random(n) < chance, chance
 
 
 def fit_quietly(model, *args, **side):
@@ -236,12 +221,7 @@ def test_a_likelihood_without_a_maximum_is_refused(monkeypatch):
 
 
 def test_networks_come_with_bounds_and_a_warning(monkeypatch):
-    short = partial(_score_matching_fit.fit_score_matching, max_epochs=3, tol=np.inf)
-    monkeypatch.setattr(_score_matching_fit, "fit_score_matching", short)
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (150, 1))
-    t = rng.integers(0, 2, 150)
-    y = X[:, 0] + t + rng.standard_normal(150)
+    X, y, t = short_trial(monkeypatch)
     model = SelectionBiasATE(
         outcome_family="normal",
         min_selection_prob=0.3,

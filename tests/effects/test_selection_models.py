@@ -1,25 +1,14 @@
 """Models of outcomes, treatment and selection that a fit leaves behind."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from skident.effects import SelectionBiasATE, _score_matching_fit
+from skident.effects import SelectionBiasATE
+from tests.effects._populations import population, short_trial
 
 XT = ("X", "T")
-
-
-def survey(n=4000, seed=0):
-    """Rows whose selection is logistic in a covariate and the treatment."""
-    rng = np.random.default_rng(seed)
-    X = rng.standard_normal((n, 2))
-    t = (rng.random(n) < expit(0.5 * X[:, 1])).astype(int)
-    y = X.sum(axis=1) + t * (2 + X[:, 0]) + rng.standard_normal(n)
-    chance = expit(X[:, 0] + 0.5 * t)
-    return X, y, t, rng.random(n) < chance, chance
 
 
 def kept_by_rule(X, t):
@@ -28,10 +17,10 @@ def kept_by_rule(X, t):
 
 
 def test_unselected_rows_give_the_chance_of_new_ones():
-    X, y, t, s, _ = survey()
+    X, y, t, s, _ = population()
     model = SelectionBiasATE(selection_depends_on=XT, random_state=0)
     model.fit(X, np.where(s, y, np.nan), treatment=t, selected=s)
-    new, _, arm, _, chance = survey(500, seed=1)
+    new, _, arm, _, chance = population(500, seed=1)
     found = model.predict_selection(new, arm)
     # Log-odds have standard errors of 0.05 to 0.15 out to three standard deviations
     # of X, which move a chance by a quarter of that at most; four of them.
@@ -95,12 +84,7 @@ def test_a_rule_is_a_chance_of_zero_or_one():
 
 
 def test_networks_have_the_chance_of_their_own_rows(monkeypatch):
-    short = partial(_score_matching_fit.fit_score_matching, max_epochs=3, tol=np.inf)
-    monkeypatch.setattr(_score_matching_fit, "fit_score_matching", short)
-    rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, (150, 1))
-    t = rng.integers(0, 2, 150)
-    y = X[:, 0] + t + rng.standard_normal(150)
+    X, y, t = short_trial(monkeypatch)
     model = SelectionBiasATE(
         "score_matching",
         x_reference=X[:40],
@@ -116,7 +100,7 @@ def test_networks_have_the_chance_of_their_own_rows(monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
 def test_without_a_model_of_selection_there_is_no_chance():
-    X, y, t, s, chance = survey(600)
+    X, y, t, s, chance = population(600)
     rows = X[s], y[s]
     random = SelectionBiasATE(selection_depends_on=()).fit(*rows, treatment=t[s])
     assert (random.predict_selection(X, t) == 1).all()
