@@ -319,6 +319,8 @@ def swap_check(
     tol = np.broadcast_to(tol, len(fits))
     ratios, sentences = [], []
     for field, fit in enumerate(fits):
+        if fit.support.all() or not fit.support.any():
+            continue
         triangle = _sensitivities(
             patches[few],
             terms,

@@ -9,11 +9,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 from scipy.interpolate import make_interp_spline
 from sklearn.exceptions import ConvergenceWarning
 
-from skident.dynamics._pde_elimination import (
-    EliminationPath,
-    EliminationStep,
-    eliminate,
-)
+from skident.dynamics._pde_elimination import EliminationPath, cut_off, eliminate
 from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
 from skident.dynamics._pde_patches import Patch
 from skident.dynamics._pde_solve import fine_system, patch_system, solve_patch
@@ -310,16 +306,12 @@ def _eliminated(path, patches, terms, **options):
 
 def _cut_off(path, patches, terms, *, threshold, **options):
     """A path whose chosen model is fitted to other data, less what is small there."""
-    steps = list(path.steps[: path.chosen])
     chosen = path.steps[path.chosen]
-    kept, theta = chosen.support, chosen.theta
-    while True:
-        fit = fit_pde_terms(
-            patches, terms, kept, theta, weights=chosen.fit.weights, **options
-        )
-        rise = fit.loss - steps[-1].loss if steps else 0.0
-        steps.append(EliminationStep(fit, None, rise, np.inf))
-        smaller = kept & (np.abs(fit.theta) > threshold)
-        if (smaller == kept).all():
-            return EliminationPath(steps, len(steps) - 1, path.tol)
-        kept, theta = smaller, np.where(smaller, fit.theta, 0.0)
+
+    def fit(kept, theta):
+        weights = chosen.fit.weights
+        return fit_pde_terms(patches, terms, kept, theta, weights=weights, **options)
+
+    before = path.steps[: path.chosen]
+    steps = cut_off(before, chosen.support, chosen.theta, threshold, fit)
+    return EliminationPath(steps, len(steps) - 1, path.tol)

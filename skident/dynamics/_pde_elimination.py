@@ -215,6 +215,37 @@ def eliminate(
     return EliminationPath(steps, chosen, tol)
 
 
+def cut_off(steps, kept, theta, threshold, fit):
+    """Fit, and drop terms of small coefficients, until none is small.
+
+    Parameters
+    ----------
+    steps : sequence of EliminationStep
+        Those before.
+    kept : ndarray of bool of shape (n_terms,)
+        Terms of the first fit.
+    theta : ndarray of shape (n_terms,)
+        Its start.
+    threshold : float
+    fit : callable
+        ``fit(kept, theta)`` gives an LMFit of these terms.
+
+    Returns
+    -------
+    steps : list of EliminationStep
+        Those before and one a fit; the last is the model that is left.
+    """
+    steps = list(steps)
+    while True:
+        found = fit(kept, np.where(kept, theta, 0.0))
+        rise = found.loss - steps[-1].loss if steps else 0.0
+        steps.append(EliminationStep(found, None, rise, np.inf))
+        smaller = kept & (np.abs(found.theta) > threshold)
+        if (smaller == kept).all():
+            return steps
+        kept, theta = smaller, found.theta
+
+
 def chance_tol(fit):
     """Share of the loss that the removal of a superfluous term may add by chance.
 

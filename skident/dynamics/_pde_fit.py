@@ -19,6 +19,7 @@ from skident.dynamics._pde_elimination import (
     EliminationPath,
     EliminationStep,
     chance_tol,
+    cut_off,
     eliminate,
 )
 from skident.dynamics._pde_equations import field_names
@@ -326,16 +327,14 @@ def _path(model, patches, terms, field, start=None):
     theta = first.theta
     if model.sparsifier == "l1":
         theta = _shrunk(model, patches, terms, field, first)
-    steps = [EliminationStep(first, None, 0.0, 0.0)]
-    kept = np.abs(theta) > model.threshold
-    while True:
-        fit = _fit(model, patches, terms, field, kept, np.where(kept, theta, 0.0))
-        steps.append(EliminationStep(fit, None, fit.loss - steps[-1].loss, np.inf))
-        smaller = kept & (np.abs(fit.theta) > model.threshold)
-        if (smaller == kept).all():
-            tol = _tolerance(model, steps)
-            return EliminationPath(steps, len(steps) - 1, tol)
-        kept, theta = smaller, fit.theta
+    steps = cut_off(
+        [EliminationStep(first, None, 0.0, 0.0)],
+        np.abs(theta) > model.threshold,
+        theta,
+        model.threshold,
+        lambda kept, start: _fit(model, patches, terms, field, kept, start),
+    )
+    return EliminationPath(steps, len(steps) - 1, _tolerance(model, steps))
 
 
 def _trained_path(model, patches, terms, field, theta):
