@@ -27,8 +27,9 @@ _CONSTANT_FORM = 0.02
 # A law that leaves no more than this share of the data's variance, one per cent of
 # their spread, explains them as well as grids let one tell.
 _TOLD = 1e-4
-# Rivals are tried on so many patches, evenly over all.
-_FEW = 12
+# Rivals are tried on so many patches, evenly over all, and fitted to this share of
+# their loss.
+_FEW, _NEAR = 12, 1e-3
 
 
 @dataclass(frozen=True)
@@ -163,8 +164,7 @@ def trap_checks(
         Share of each equation's loss that a removal may add.
     corrected : bool or sequence of n_fields bool, default=False
         Whether the loss of an equation is without the error of the grid. That of a
-        law's solutions is then taken off as well: a law has one of its own, and would
-        lose by it.
+        law's solutions is then taken off as well, where it could be why the law loses.
     linear_solver : str, default="auto"
     n_jobs : int or None, default=None
 
@@ -193,11 +193,12 @@ def trap_checks(
         added = []
         for field, fit in enumerate(fits):
             options = {"field": field, "linear_solver": linear_solver, "n_jobs": n_jobs}
-            weights = fit.weights[few]
-            rival = _law_loss(patches[few], law, weights, corrected[field], options)
             loss = fit.loss_on(few)
             variance = float(field_data(patches, field).var())
-            added.append((rival - loss) / (tol[field] * loss + _TOLD * variance))
+            may = tol[field] * loss + _TOLD * variance
+            told = loss + may if corrected[field] else np.inf
+            rival = _law_loss(patches[few], law, fit.weights[few], told, options)
+            added.append((rival - loss) / may)
         found.append(
             Assumption.at_least(
                 name,
@@ -218,20 +219,32 @@ def trap_checks(
     return found
 
 
-def _law_loss(patches, law, weights, corrected, options):
-    """Loss of a law, with no term the start as it stands."""
+def _law_loss(patches, law, weights, told, options):
+    """Loss of a law; with no term that of the start as it stands.
+
+    Where it is above ``told`` and the error of the grid could be why, that is taken
+    off.
+    """
     terms = law or [PDETerm("u")]
     support, field = np.full(len(terms), bool(law)), options["field"]
 
     def fit(patches, start):
-        return fit_pde_terms(patches, terms, support, start, weights=weights, **options)
+        return fit_pde_terms(
+            patches, terms, support, start, weights=weights, tol=_NEAR, **options
+        )
 
     if not law:
         return fit(patches, None).loss
     # From zero the way to a wave's speed is barred where it moves half its length.
-    starts = (None, _rates(patches, law, field))
-    found = min((fit(patches, start) for start in starts), key=lambda each: each.loss)
-    if not corrected:
+    found = fit(patches, _rates(patches, law, field))
+    if found.loss <= told:
+        return found.loss
+    # One patch shows what the grid can do: all of them would cost most of a fit.
+    missed = [np.sqrt(np.mean(part**2)) for part in found.residuals]
+    worst = int(np.argmax(np.sqrt(weights) * missed))
+    [gap] = grid_errors([patches[worst]], terms, found.theta, **options)
+    left = max(1.0 - np.sqrt(np.mean(gap**2)) / missed[worst], 0.0)
+    if left**2 * found.loss > told:
         return found.loss
     gaps = grid_errors(patches, terms, found.theta, **options)
     again = fit(without_errors(patches, gaps, field), found.theta)

@@ -1,11 +1,13 @@
 """Terms removed one after the other, until the data miss one."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from skident.dynamics._pde_lm import (
     CLEAN,
+    ROUGH,
     LMFit,
     field_data,
     fit_pde_terms,
@@ -18,9 +20,11 @@ _JUMP = 5.0
 # Losses that should be ordered differ by the tolerance of the fits at most this many
 # times it.
 _SLACK = 10.0
-# So many patches, spread evenly, bring the first fit near its end; and this tolerance
-# is enough where a fit is only to be found near.
-_FEW, _ROUGH = 6, 1e-2
+# So many patches, spread evenly, bring the first fit near its end.
+_FEW = 6
+# A removal that adds this many times what stops the path is refused, whatever the last
+# steps of its fit would bring.
+_FAR = 10.0
 _ALL = slice(None)
 # Of a squared standard normal, at 0.999.
 _QUANTILE = 10.83
@@ -159,17 +163,18 @@ def eliminate(
 
     weights = None
 
-    def fit(chosen, start, cut=_ALL, tol=fit_tol):
+    def fit(kept, start, cut=_ALL, **control):
         part = weights if weights is None else weights[cut]
+        control = {"tol": fit_tol} | control
         return fit_pde_terms(
-            patches[cut], terms, chosen, start, weights=part, tol=tol, **options
+            patches[cut], terms, kept, start, weights=part, **control, **options
         )
 
     floor = CLEAN * float(field_data(patches, field).var())
     few = slice(None, None, max(len(patches) // _FEW, 1))
     if theta0 is None and few.step > 1:
-        theta0 = fit(support, None, few, _ROUGH).theta
-    first = _settled(fit, support, fit(support, theta0, tol=_ROUGH))
+        theta0 = fit(support, None, few, tol=ROUGH).theta
+    first = _settled(fit, support, fit(support, theta0, tol=ROUGH))
     for _ in range(_ROUNDS):
         before, weights = weights, patch_weights(first, floor)
         if np.array_equal(before, weights):
@@ -182,7 +187,9 @@ def eliminate(
     while steps[-1].support.any() and (chosen is None or full_path):
         parent = steps[-1].fit
         dropped, start = _least_missed(parent)
-        child = _refit(fit, parent, dropped, start, fit_tol)
+        bound = max(tol * parent.loss + floor, _JUMP * largest)
+        far = parent.loss + _FAR * bound if chosen is None else np.inf
+        child = _refit(partial(fit, far=far), parent, dropped, start, fit_tol)
         if child.loss < (1.0 - _SLACK * fit_tol) * parent.loss and repaired < _REPAIRS:
             # Fewer terms fit better: the model above had stalled.
             repaired += 1
@@ -191,11 +198,10 @@ def eliminate(
                 steps[-1] = _refitted(steps, better)
                 continue
         increment = child.loss - parent.loss
-        bound = max(tol * parent.loss + floor, _JUMP * largest)
         if increment > bound and chosen is None:
             # A refusal ends the search: it must not be one of the solver's.
-            other = fit(child.support, None, few, _ROUGH)
-            if other.loss < (1.0 - _ROUGH) * child.loss_on(few):
+            other = fit(child.support, None, few, tol=ROUGH)
+            if other.loss < (1.0 - ROUGH) * child.loss_on(few):
                 other = fit(child.support, other.theta)
                 child = other if other.loss < child.loss else child
             increment = child.loss - parent.loss
@@ -307,7 +313,7 @@ def _settled(fit, support, first):
         if first.converged:
             break
         starts = (first.theta, None)
-        found = [fit(support, start, tol=_ROUGH) for start in starts]
+        found = [fit(support, start, tol=ROUGH) for start in starts]
         best = min(found, key=lambda each: each.loss)
         if best.loss >= first.loss:
             break
