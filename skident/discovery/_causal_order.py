@@ -187,7 +187,8 @@ def sink_order(
             if criterion == "studentized":
                 crit, directions = studentized(*differences)
             else:
-                crit, directions = collinearity(moments_of_differences(differences[0]))
+                grams = moments_of_differences(differences[0])
+                crit, directions = collinearity_at_unit_length(grams)
         differences = differences.mean(axis=0)
         strength = np.sqrt(np.square(differences).mean(axis=1))
         _, remaining = path.remove(remaining, crit, directions, strength)
@@ -226,7 +227,7 @@ def order_of_precisions(precisions, covariance, *, differences=True, given=None)
         rows = P[1:] - P[0] if differences else P
         weight = covariance[np.ix_(remaining, remaining)]
         grams = np.einsum("ejk,fjk->jef", rows @ weight, rows)
-        crit, directions = collinearity(grams)
+        crit, directions = collinearity_at_unit_length(grams)
         strength = np.sqrt(np.maximum(np.einsum("jee->ej", grams), 0.0))
         k, remaining = path.remove(remaining, crit, directions, strength)
         P = marginal_precisions(P, k)
@@ -328,6 +329,31 @@ def collinearity(grams):
     directions = vectors[:, :, -1]
     signs = np.where(directions.sum(axis=1) < 0, -1.0, 1.0)
     return criterion, directions * signs[:, None]
+
+
+def collinearity_at_unit_length(grams):
+    """Collinearity where no environment counts for its larger differences.
+
+    Otherwise a node whose noise hardly changes in all but one environment would pass
+    for a sink: what is small lies close to any line.
+
+    Parameters
+    ----------
+    grams : ndarray of shape (r, E, E)
+        As in :func:`collinearity`.
+
+    Returns
+    -------
+    criterion : ndarray of shape (r,)
+        In [0, 1 - 1 / E]; (1 - abs(c)) / 2 for the cosine c of two environments.
+    directions : ndarray of shape (r, E)
+        As :func:`collinearity`: of the differences at their own length.
+    """
+    _, directions = collinearity(grams)
+    lengths = np.sqrt(np.maximum(np.einsum("jee->je", grams), 0.0))
+    lengths = np.where(lengths > 0, lengths, 1.0)
+    criterion, _ = collinearity(grams / (lengths[:, :, None] * lengths[:, None]))
+    return criterion, directions
 
 
 def studentized(first, second):
