@@ -8,6 +8,7 @@ from joblib import Parallel, delayed
 from scipy import linalg
 from sklearn.utils import check_random_state
 
+from skident.discovery._rescaling import describe
 from skident.discovery._shift_calibration import (
     MAX_ROWS,
     Null,
@@ -24,7 +25,6 @@ from skident.discovery._shift_unmixing import (
     EnvironmentRows,
     Kept,
     Search,
-    describe,
     unmix,
 )
 

@@ -7,8 +7,8 @@ import numpy as np
 from scipy import stats
 from sklearn.exceptions import ConvergenceWarning
 
+from skident.discovery._rescaling import one_scale, rescaled_alike
 from skident.discovery._shift_statistics import noise_scores, smallest_gap
-from skident.discovery._shift_unmixing import rescaled_alike
 from skident.utils import Assumption, IdentifiabilityReport
 
 # Every test errs once in a thousand times where its null hypothesis is true.
@@ -30,9 +30,6 @@ MAX_LEFT_OUT = 0.05
 # Times the score that noise gives to first order: simulated scores of nodes that did
 # not shift are up to 4 times that, where noise has 5 % of the variance.
 ABOVE_NOISE = 4.0
-# Standard deviations (or extremes) of rows that were not rescaled one environment at a
-# time differ by about 1 / sqrt(n); those of rows that were, by rounding.
-SAME_SCALE = 1e-5
 # Rows for ranks of magnitudes.
 RANK_ROWS = 4096
 _LEAST_ROWS = 32
@@ -159,7 +156,7 @@ def make_report(found):
     if K > 1:
         assumptions += [
             _one_mixing(found),
-            _one_scale(found),
+            one_scale("feature", found.same_scale),
             *_matched(found),
             _same_laws(found),
             _above_noise(found),
@@ -361,19 +358,6 @@ def _one_mixing(found):
         f"{found.labels[worst]!r} to that of the first; four standard errors",
         float(found.angles[worst]),
         float(bounds[worst]),
-    )
-
-
-def _one_scale(found):
-    name = "features were not rescaled one environment at a time"
-    if np.isnan(found.same_scale):
-        return Assumption(name, "takes two features that vary in every environment")
-    return Assumption.at_least(
-        name,
-        "largest relative difference of a feature's standard deviation (or of its "
-        "extremes, or largest magnitude) between environments, against rounding",
-        found.same_scale,
-        SAME_SCALE,
     )
 
 

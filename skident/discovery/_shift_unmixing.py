@@ -1,11 +1,11 @@
 """ICA of the rows of one environment, in d dimensions, from rows that are read once."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy import linalg
 
+from skident.discovery._rescaling import CHUNK_ROWS
 from skident.discovery._shift_statistics import (
     Sources,
     functional,
@@ -13,13 +13,8 @@ from skident.discovery._shift_statistics import (
 )
 from skident.solvers import Moments, Whitening, ica, whitening
 
-CHUNK_ROWS = 8192
-# Long pieces, so that the moments run on all threads.
-_PASS_BYTES = 2**25
 # Rows of sources on which laws and dependence are compared.
 SAMPLE_ROWS = 20_000
-# Relative differences below this are rounding.
-_ALIKE = 1e-5
 # Eigenvalues of a covariance below this share of the largest are rounding. What a map
 # to unit variance makes of them is decided by the rows themselves.
 _COVARIANCE_NOISE = 1e-15
@@ -55,6 +50,7 @@ class EnvironmentRows:
 
     def __init__(self, shards, rows):
         self.shards = shards
+        self.n_features = shards.n_features
         self._numbers = rows
         whole = shards.in_memory
         stacked = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1
@@ -77,110 +73,6 @@ class EnvironmentRows:
     def read(self, chosen):
         """Some rows, by ascending numbers within the environment."""
         return self.shards.read(self._numbers[chosen])
-
-
-@dataclass
-class Described:
-    """Moments and extremes of the rows of one environment.
-
-    Parameters
-    ----------
-    moments : Moments
-    low, high : ndarrays of shape (n_features,)
-        Smallest and largest value of each feature.
-    """
-
-    moments: Moments
-    low: np.ndarray
-    high: np.ndarray
-
-    @property
-    def mean_square(self):
-        """Mean square of each feature."""
-        return np.diag(self.moments.covariance) + np.square(self.moments.mean)
-
-
-def describe(rows):
-    """Moments and extremes of an environment, in one pass.
-
-    Parameters
-    ----------
-    rows : EnvironmentRows
-
-    Returns
-    -------
-    described : Described
-    """
-    p = rows.shards.n_features
-    moments, low, high = Moments(p), np.full(p, np.inf), np.full(p, -np.inf)
-    for chunk in rows.chunks(max(1024, _PASS_BYTES // (8 * p))):
-        moments.update(chunk)
-        np.minimum(low, chunk.min(axis=0), out=low)
-        np.maximum(high, chunk.max(axis=0), out=high)
-    return Described(moments, low, high)
-
-
-def rescaled_alike(described, rows):
-    """How far the features' scales are from being the same in all environments.
-
-    Parameters
-    ----------
-    described : list of K Described
-    rows : list of K EnvironmentRows
-
-    Returns
-    -------
-    difference : float
-        The largest relative difference between two environments of a standard
-        deviation (over n or n - 1), or of a smallest or largest value, or of a largest
-        magnitude, where a single row has it. NaN where fewer than two features vary in
-        all environments, or covariances agree too.
-    """
-    variances = np.stack([np.diag(one.moments.covariance) for one in described])
-    varies = (variances > 0).all(axis=0)
-    if len(described) < 2 or varies.sum() < 2:
-        return np.nan
-    deviations = np.sqrt(variances[:, varies])
-    n = np.array([len(one) for one in rows])[:, None]
-    found = [_apart(deviations), _apart(deviations * np.sqrt(n / (n - 1)))]
-    if min(found) < _ALIKE:
-        # Copies of one environment are alike in everything.
-        covariances = [one.moments.covariance[varies][:, varies] for one in described]
-        correlations = [
-            covariance / np.outer(scale, scale)
-            for covariance, scale in zip(covariances, deviations, strict=True)
-        ]
-        others = np.abs(np.stack(correlations) - correlations[0])
-        return np.nan if others.max() < _ALIKE else float(min(found))
-    low = np.stack([one.low[varies] for one in described])
-    high = np.stack([one.high[varies] for one in described])
-    ends = (np.abs([low - low[0], high - high[0]]) / (high[0] - low[0])).max()
-    peaks = _apart(np.maximum(-low, high))
-    if min(ends, peaks) < min(found):
-        lows, highs = _counts(described, rows, varies)
-        if (lows == 1).all() and (highs == 1).all():
-            found.append(ends)
-        if (np.where(high > -low, highs, lows) == 1).all():
-            found.append(peaks)
-    return float(min(found))
-
-
-def _apart(scales):
-    """Largest relative difference of positive scales (K, m) to the first ones."""
-    return np.abs(scales / scales[0] - 1).max()
-
-
-def _counts(described, rows, varies):
-    """Rows that have the smallest, and the largest, value of a feature, (2, K, m).
-
-    Extremes of continuous features are the value of a single row.
-    """
-    counts = np.zeros((2, len(rows), len(varies)), dtype=int)
-    for k, (about, of) in enumerate(zip(described, rows, strict=True)):
-        for chunk in of.chunks():
-            counts[0, k] += (chunk == about.low).sum(axis=0)
-            counts[1, k] += (chunk == about.high).sum(axis=0)
-    return counts[:, :, varies]
 
 
 def span_angles(spans):

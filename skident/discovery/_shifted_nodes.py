@@ -10,6 +10,7 @@ from sklearn.base import (
 )
 from sklearn.utils import check_array
 
+from skident.discovery._rescaling import CHUNK_ROWS
 from skident.discovery._shift_fit import (
     CONTRASTS,
     align,
@@ -28,7 +29,7 @@ from skident.discovery._shift_report import (
     warn_of_fit,
 )
 from skident.discovery._shift_statistics import all_scores
-from skident.discovery._shift_unmixing import CHUNK_ROWS, span_angles
+from skident.discovery._shift_unmixing import span_angles
 from skident.utils._copies import blank_copy, take_over
 from skident.utils._shards import output_dtype, rows_of
 from skident.utils._sklearn import (

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special, stats
 
 from skident.discovery._causal_order import CausalOrder
+from skident.discovery._rescaling import Block, describe, one_scale, rescaled_alike
 from skident.discovery._scores import covariance_of, is_singular
 from skident.utils import Assumption, IdentifiabilityReport
 
@@ -22,9 +23,6 @@ MAX_OPEN = 0.25
 # Between noises whose coefficients lie on lines closer than this, in degrees, 64 % of
 # the edges had the right direction, of others 96 % (230 edges, 46 models, 600 rows).
 BLUR = 10.0
-# Standard deviations of rows that were not rescaled one environment at a time differ
-# by about 1 / sqrt(n); those of rows that were, by rounding.
-SAME_SCALE = 1e-5
 _RANK_ROWS = 2000
 
 
@@ -116,7 +114,9 @@ def make_report(fit):
         ),
     ]
     if K > 1:
-        assumptions += [_one_scale(fit), *_rescaled(fit, gaps)]
+        rows = [Block(block) for block in fit.blocks]
+        same_scale = rescaled_alike([describe(one) for one in rows], rows)
+        assumptions += [one_scale("column", same_scale), *_rescaled(fit, gaps)]
         assumptions += _only_rescaled(fit)
     assumptions += [
         _independent(fit),
@@ -149,19 +149,6 @@ def _repeats(block):
 
 
 # --- noises that are rescaled --------------------------------------------------------
-
-
-def _one_scale(fit):
-    spreads = np.stack([block.std(axis=0) for block in fit.blocks])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = np.abs(np.log(spreads[1:] / spreads[0]))
-    return Assumption.at_least(
-        "columns were not rescaled one environment at a time",
-        "largest relative difference of a column's standard deviation between "
-        "environments, against rounding",
-        float(np.nanmax(ratios)),
-        SAME_SCALE,
-    )
 
 
 def scale_errors(fit):

@@ -17,6 +17,7 @@ from skident.discovery._shift_report import (
     undecided,
 )
 from skident.exceptions import IdentifiabilityWarning
+from tests.discovery._rescalings import RESCALE
 from tests.discovery._shifts import fitted, found_nodes, laplace
 
 SEVERAL = "there are environments to compare"
@@ -302,15 +303,6 @@ def test_the_error_of_principal_directions_is_that_of_samples():
     assert np.sqrt(np.mean(angles)) == pytest.approx(expected, rel=0.25)
     assert cut_angle(spectrum, 2, n) < expected
     assert cut_angle(np.ones(3), 2, n) == np.pi / 2
-
-
-RESCALE = {
-    "standard": lambda X: (X - X.mean(axis=0)) / X.std(axis=0),
-    # As pandas does; environments of unequal size then differ over n.
-    "unbiased": lambda X: (X - X.mean(axis=0)) / X.std(axis=0, ddof=1),
-    "extremes": lambda X: (X - X.min(axis=0)) / (X.max(axis=0) - X.min(axis=0)),
-    "magnitude": lambda X: X / np.abs(X).max(axis=0),
-}
 
 
 @pytest.mark.parametrize("how", list(RESCALE))

@@ -11,6 +11,7 @@ from skident.discovery._causal_order import CausalOrder
 from skident.discovery._mechanisms import fit_mechanisms
 from skident.discovery._triangular import abduct
 from skident.exceptions import IdentifiabilityWarning
+from tests.discovery._rescalings import RESCALE
 
 CAUSE, SEEDS = "a base and two auxiliary environments", range(3)
 ROWS, RANK = "enough rows in every environment", "every environment has full rank"
@@ -114,6 +115,16 @@ def test_environments_standardised_one_by_one(seed):
         rows = data.environments == label
         X[rows] = (X[rows] - X[rows].mean(axis=0)) / X[rows].std(axis=0)
     assert {ONE_SCALE, CHANGES} <= report(X, data.environments)
+
+
+@pytest.mark.parametrize("how", list(RESCALE))
+def test_environments_rescaled_one_by_one(how):
+    data = problem(0, n_samples=[300, 200, 250])
+    X = data.X.copy()
+    for label in range(3):
+        rows = data.environments == label
+        X[rows] = RESCALE[how](X[rows])
+    assert ONE_SCALE in report(X, data.environments, mechanism=None)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
