@@ -149,6 +149,18 @@ def test_a_grid_too_small_to_halve_is_solved_at_once():
     assert error < 1e-7 * np.linalg.norm(exact.values)
 
 
+@pytest.mark.parametrize("solver", ["multigrid", "multigrid_paper"])
+def test_coefficients_on_the_faces_are_not_read(solver):
+    # Nine nodes are not halved: coarse nodes along that axis are the fine ones.
+    axes, c = heat_box((16, 9))
+    system, source = PdeSystem(axes, equation_weight=1.0), np.zeros(16 * 9)
+    wanted = system.factor(c, solver).solve(source, wave(axes))
+    c[system.boundary_nodes] = np.nan
+    found = system.factor(c, solver).solve(source, wave(axes))
+    assert found.solver == wanted.solver == solver
+    np.testing.assert_array_equal(found.values, wanted.values)
+
+
 def test_the_direct_solver_takes_over_where_iterations_do_not_converge(monkeypatch):
     # Transport that enters through faces without given values: iterations grow with
     # the grid, from more than 20 here to more than 60 from 64 nodes on.
