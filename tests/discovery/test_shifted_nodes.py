@@ -549,9 +549,10 @@ def scored(n, d, seeds, make=ShiftedNodeDetector, **options):
 
 @pytest.mark.slow
 def test_ten_nodes_are_found_with_the_defaults():
-    # Each fit finds a node too many once in twenty times, which costs 0.2.
-    f1 = [f1 for _, _, f1 in scored(20_000, 10, range(6))]
-    assert np.mean(f1) >= 0.9
+    # Each fit finds a node too many once in twenty times, which costs its F1 0.2 and
+    # the mean of ten 0.02; on these seeds none did.
+    f1 = [f1 for _, _, f1 in scored(20_000, 10, range(10))]
+    assert np.mean(f1) >= 0.97
 
 
 @pytest.mark.slow
@@ -566,9 +567,19 @@ def test_twenty_nodes_are_found_by_a_fixed_threshold(graph):
 
 
 @pytest.mark.slow
+def test_equal_laws_do_no_harm_to_the_assignment():
+    # All six were found without a node too many; one of these costs the mean 0.03.
+    found = list(scored(50_000, 10, range(6), noise="laplace"))
+    assert np.mean([f1 for _, _, f1 in found]) >= 0.95
+    for data, _, _ in found[:2]:
+        _, violated = fitted(data, matching="psi", threshold=0.15)
+        assert "laws of the noises are told apart" in violated
+
+
+@pytest.mark.slow
 def test_the_published_preset_misses_only_nodes_without_parents():
-    found = list(scored(200_000, 10, range(4), ShiftedNodeDetector.paper))
-    assert np.mean([f1 for _, _, f1 in found]) >= 0.85
+    found = list(scored(200_000, 10, range(10), ShiftedNodeDetector.paper))
+    assert np.mean([f1 for _, _, f1 in found]) >= 0.93
     for data, nodes, _ in found:
         missed = np.setdiff1d(data.shifted[0, 1], nodes)
         assert not data.adjacency_matrices[:, :, missed].any()

@@ -41,7 +41,7 @@ def shuffled(rows, rng):
 @pytest.mark.parametrize("statistic", ["signed", "abs"])
 def test_exact_rows_give_exactly_the_shifted_nodes(d, graph, statistic):
     rng = np.random.default_rng(d)
-    for seed in range(6):
+    for seed in range(7):
         data = make_latent_shift(1, d, graph=graph, degree=2, random_state=seed)
         first = data.unmixing[0]
         other, order = shuffled(data.unmixing[1], rng)

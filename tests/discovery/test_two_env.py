@@ -15,6 +15,7 @@ from skident.datasets import make_multi_env_scm
 from skident.discovery import TwoEnvCausalDiscovery
 from skident.exceptions import IdentifiabilityWarning
 from skident.metrics import structural_hamming_distance
+from skident.model_selection import EnvironmentKFold
 
 CHAIN = np.array([[0, 1, 0], [0, 0, 1], [0, 0, 0]])
 # Noises whose ratios differ between all nodes.
@@ -277,6 +278,34 @@ def test_searches_route_the_labels():
         found = cross_validate(linear_model(), X, cv=2, params={"environments": labels})
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert np.isfinite(found["test_score"]).all()
+
+
+@pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
+@pytest.mark.parametrize("routing", [False, True])
+def test_a_search_over_a_pipeline_with_and_without_routing(routing):
+    data = chain(100, kind="linear")
+    rows = np.random.default_rng(0).permutation(len(data.X))
+    X, labels = data.X[rows], data.environments[rows]
+    grid = {"twoenvcausaldiscovery__alpha": [1e-3, 1e-2]}
+    with sklearn.config_context(enable_metadata_routing=routing):
+        pipe = make_pipeline(StandardScaler(), linear_model())
+        # Without routing labels reach the splitter and the fit only: rows are scored as
+        # those of an unknown environment.
+        search = GridSearchCV(pipe, grid, cv=EnvironmentKFold(2), error_score="raise")
+        name = "environments" if routing else "twoenvcausaldiscovery__environments"
+        search.fit(X, groups=labels, **{name: labels})
+        best = search.best_estimator_
+        assert best[-1].environments_.tolist() == [0, 1, 2]
+        np.testing.assert_array_equal(best[-1].causal_order_, [0, 1, 2])
+        given = {"environments": labels} if routing else {}
+        in_sample = best.score(X, **given)
+    # Held out, a row loses little of a likelihood that was fitted to 150 others.
+    assert search.best_score_ == pytest.approx(in_sample, abs=0.3)
+    model = best[-1]
+    scaled = best[:-1].transform(X)
+    assert in_sample == pytest.approx(model.score(scaled, **given), rel=1e-12)
+    informed = model.score(scaled, environments=labels)
+    assert (in_sample == informed) == routing
 
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
