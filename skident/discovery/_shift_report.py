@@ -177,6 +177,9 @@ def make_report(found):
         up_to="permutation and sign of the components",
         assumptions=assumptions,
         notes=_notes(found),
+        advice="Set n_components: noise makes any rank full."
+        if _took_all(found)
+        else "",
     )
 
 
@@ -495,6 +498,11 @@ def warn_of_fit(est):
     est.identifiability_.warn(est)
 
 
+def _took_all(found):
+    """Whether all features count as components, and nobody has said so."""
+    return not found.chosen and found.d == len(found.pooled) > 1
+
+
 def _notes(found):
     d, p = found.d, len(found.pooled)
     notes = []
@@ -517,7 +525,7 @@ def _notes(found):
             "environments. Another mixing looks the same, as from instruments or units "
             "that differ, or from features rescaled one environment at a time."
         )
-    if not found.chosen and d == p > 1:
+    if _took_all(found):
         ratios = found.pooled[:-1] / np.maximum(found.pooled[1:], 1e-300)
         at = int(ratios.argmax())
         notes.append(

@@ -264,7 +264,7 @@ def test_full_rank_for_want_of_a_number_of_components_is_noted():
     data = laplace(3000, 3)
     X = data.X + 0.01 * data.X.std() * rng.standard_normal(data.X.shape)
     detector = ShiftedNodeDetector(random_state=0, **FAST)
-    with pytest.warns(IdentifiabilityWarning):
+    with pytest.warns(IdentifiabilityWarning, match="Set n_components: noise makes"):
         detector.fit(X, environments=data.environments)
     assert detector.n_components_ == 6
     (note,) = detector.identifiability_.notes
