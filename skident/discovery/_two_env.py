@@ -201,8 +201,8 @@ class TwoEnvCausalDiscovery(
     ----------
     .. [1] Montagna and Locatello, "Causal learning with the invariance principle",
        2026, arXiv:2605.13589.
-    .. [2] Montagna and Locatello, "On the identifiability of causal graphs with the
-       invariance principle", ICLR 2026, arXiv:2510.13583.
+    .. [2] Montagna, "On the identifiability of causal graphs with the invariance
+       principle", ICLR 2026, arXiv:2510.13583.
     .. [3] Rolland et al., "Score matching enables causal discovery of nonlinear
        additive noise models", ICML 2022, arXiv:2203.04413.
 
