@@ -209,8 +209,7 @@ class BlockTriangles:
             return np.full(k, np.inf)
         norms = self.norms[columns]
         bread = np.linalg.qr(self.triangle[:, columns] / norms, mode="r")
-        scale = np.abs(np.diag(bread))
-        if len(bread) < k or scale.min() <= 1e-12 * scale.max():
+        if _dependent(bread):
             return np.full(k, np.inf)
         scores = np.zeros((self.layout.n_blocks, k))
         weights = np.zeros(self.layout.n_blocks)
@@ -232,6 +231,26 @@ class BlockTriangles:
         # Fitted coefficients take their share of what independent windows know.
         return np.sqrt(variance * n / max(n - k, 1.0)) / norms
 
+    def spare(self, columns):
+        """A column that the others make up for exactly.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+            At least one.
+
+        Returns
+        -------
+        spare : int or None
+            Place in ``columns``, the last one of a dependent combination; None where
+            they are independent.
+        """
+        left = self.triangle[:, columns] / self.norms[columns]
+        if not _dependent(np.linalg.qr(left, mode="r")):
+            return None
+        share = np.abs(np.linalg.svd(left)[2][-1])
+        return int(np.flatnonzero(share > 0.1 * share.max())[-1])
+
     def _stretches(self, values):
         """Sums over all stretches of lag + 1 blocks: for Bartlett's weights."""
         lag = self.layout.lag
@@ -239,6 +258,12 @@ class BlockTriangles:
         ahead = np.zeros((lag + 1, *values.shape[1:]))
         total = np.concatenate([ahead, total, np.repeat(total[-1:], lag, axis=0)])
         return total[lag + 1 :] - total[: -lag - 1]
+
+
+def _dependent(bread):
+    """Whether columns of a triangular factor (m, k) are dependent to rounding."""
+    scale = np.abs(np.diag(bread))
+    return len(bread) < bread.shape[1] or scale.min() <= 1e-12 * scale.max()
 
 
 def collect(solved, states, inputs, data, library, layout):

@@ -68,6 +68,11 @@ class Regression:
         stderr[support] = self.triangles.errors(columns, coef[support], self.target)
         return coef, stderr, loss
 
+    def spare(self, support):
+        """A term of a support that its others make up for exactly; None without."""
+        place = self.triangles.spare(self._column[support])
+        return None if place is None else np.flatnonzero(support)[place]
+
     @property
     def total(self):
         """Sum of squares of the target."""
@@ -151,7 +156,11 @@ def eliminate(regression, support, t_min):
         steps.append((support, coef, loss, t))
         if not support.any():
             break
-        weakest = np.nanargmin(np.abs(t))
+        # Dependent terms have no t-ratio, nor has any beside them: one of them goes.
+        blind = np.isinf(stderr[support]).all()
+        weakest = regression.spare(support) if blind else None
+        if weakest is None:
+            weakest = np.nanargmin(np.abs(t))
         before = loss, abs(t[weakest])
         support = support.copy()
         support[weakest] = False

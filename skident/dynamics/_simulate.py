@@ -72,6 +72,8 @@ def _controls_at(controls, times, n_controls):
     if controls is None and n_controls == 0:
         return lambda t: ()
     wanted = (len(times), n_controls)
+    if n_controls == 1 and np.shape(controls) == wanted[:1]:
+        controls = np.reshape(controls, wanted)
     if controls is None or np.shape(controls) != wanted:
         got = "None" if controls is None else f"shape {np.shape(controls)}"
         raise ValueError(

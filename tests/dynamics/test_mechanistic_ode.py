@@ -122,6 +122,7 @@ def test_controls_drive_states():
     assert found.predict(X).shape == (300, 1)
     simulated = found.simulate(x[:1], t, controls=u[:, None])
     np.testing.assert_allclose(simulated[:, 0], x, atol=2e-3)
+    np.testing.assert_array_equal(found.simulate(x[:1], t, controls=u), simulated)
     by_function = found.simulate(
         x[:1], t, controls=lambda s: [np.sin(s) + np.cos(0.3 * s)]
     )
@@ -173,6 +174,18 @@ def test_elimination_needs_no_units():
         assert (np.diff(path.loss) >= -1e-9 * path.loss[1:]).all()
         np.testing.assert_array_equal(path.support[path.chosen], found.support_[d])
         assert np.isnan(path.t_ratios[~path.support]).all()
+
+
+@pytest.mark.parametrize("level", [1.0, 5.0])
+def test_elimination_survives_terms_that_are_one(level):
+    # A control that never changes is the constant, and its products are the states:
+    # dependent terms have no t-ratio, and nor have those beside them.
+    X = np.column_stack([prey_and_predators(400, noise=0.02), np.full(400, level)])
+    with pytest.warns(UserWarning, match="terms differ on the visited states"):
+        found = model(sparsifier="elimination", n_controls=1).fit(X)
+    names = np.array(found.terms_)
+    assert set(names[found.support_[0]]) == {"x0", "x0 x1"}
+    assert set(names[found.support_[1]]) == {"x1", "x0 x1"}
 
 
 def test_relative_thresholds_need_no_units():

@@ -157,6 +157,10 @@ def test_dependent_columns_have_no_errors(regression):
     assert np.isinf(triangles.errors(np.array([0, 2]), np.zeros(2))).all()
     assert np.isfinite(triangles.solve(np.array([0, 2]))[0]).all()
     assert triangles.singular()[0][-1] < 1e-12
+    # The last one of those that are dependent may go.
+    assert triangles.spare(np.arange(3)) == 2
+    assert triangles.spare(np.array([2, 1, 0])) == 2
+    assert triangles.spare(np.array([1, 2])) is None
 
 
 def test_chunks_change_nothing(monkeypatch):
