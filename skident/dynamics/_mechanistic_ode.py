@@ -442,8 +442,8 @@ class MechanisticODERegressor(
         times : array-like of shape (n_times,)
             Growing times.
         controls : array-like of shape (n_times, n_controls) or callable, default=None
-            Inputs at the times, between which they run straight; or a function of a
-            time that returns them. Needed where there are any.
+            Inputs at the times, between which they run straight, a single one as
+            (n_times,) too; or a function of a time. Needed where there are any.
         rtol : float, default=1e-8
             Relative error of a step; stiff equations take implicit steps.
 
@@ -489,7 +489,7 @@ class MechanisticODERegressor(
             smoothed. The row itself where a trajectory has no other.
         """
         X = self._rows(X)
-        table = make_table(X, len(self.coef_), trajectories, times, self.dt)
+        table = make_table(X, len(self.coef_), trajectories, times, self.dt, self.step_)
         module = getattr(self, "module_", None)
         found = read_back(table, self._library, self._coef, self.window_, module, self)
         rows = np.empty(found.shape, X.dtype)

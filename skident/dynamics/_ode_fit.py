@@ -15,7 +15,7 @@ from skident.dynamics._ode_sparsity import (
     drop_small,
     eliminate,
 )
-from skident.dynamics._windows import cut_windows
+from skident.dynamics._windows import cut_windows, tell_gap
 
 # Rows of a window, unless the data are few: an equation is known by the windows that
 # share no row, and some are needed to tell its error.
@@ -114,7 +114,7 @@ def check_table(table):
     if not table.series.even():
         warnings.warn(
             "Steps vary: each window is solved by operators of its own, which "
-            "takes longer than even steps do.",
+            f"takes longer than even steps do.{tell_gap(table.series.steps)}",
             UserWarning,
             stacklevel=4,
         )

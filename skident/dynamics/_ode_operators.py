@@ -1,8 +1,10 @@
 """Solutions of u' = right side on windows, linear in right side and first states."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from skident.dynamics._windows import WindowGroup
 from skident.solvers import ode_window_operator
@@ -83,6 +85,11 @@ def solve_groups(groups, order, n_init_steps):
     Returns
     -------
     solved : list of SolvedGroup
+
+    Warns
+    -----
+    ConvergenceWarning
+        If windows of uneven steps are ill-conditioned: once, whatever their number.
     """
     solved = []
     for group in groups:
@@ -101,7 +108,29 @@ def solve_groups(groups, order, n_init_steps):
         if group.ratios is None:
             S, s = operator(1.0)
         else:
-            pairs = [operator(ratios) for ratios in group.ratios]
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", ConvergenceWarning)
+                pairs = [operator(ratios) for ratios in group.ratios]
+            _pass_on(caught, group)
             S, s = (np.stack(part) for part in zip(*pairs, strict=True))
         solved.append(SolvedGroup(group, S, s))
     return solved
+
+
+def _pass_on(caught, group):
+    """One warning for all windows that are ill-conditioned; any other as it came."""
+    weak = [w for w in caught if issubclass(w.category, ConvergenceWarning)]
+    for other in caught:
+        if other not in weak:
+            warnings.warn_explicit(
+                other.message, other.category, other.filename, other.lineno
+            )
+    if weak:
+        warnings.warn(
+            f"{len(weak)} of {len(group)} windows of uneven steps are ill-conditioned: "
+            f"one step is up to {group.ratios.max():.3g} times their mean. Give what "
+            "follows a long gap a label of its own in trajectories, or take a lower "
+            "order.",
+            ConvergenceWarning,
+            stacklevel=5,
+        )

@@ -149,7 +149,8 @@ def make_report(fit, table, library, coef, params, names):
         target="the equations' terms and coefficients",
         up_to="nothing",
         assumptions=assumptions,
-        notes=_notes(fit, library, values, weakest, rival, unseen, names),
+        notes=_notes(fit, library, values, weakest, rival, unseen, names)
+        + _units(fit, table, params),
         advice=_advice(
             assumptions, params, fit.window, known=np.isfinite(fit.stderr).any()
         ),
@@ -234,6 +235,18 @@ def _smallest_share(fit, coef):
     moving = np.square(targets).sum(axis=0) > 0
     shares = shares[moving][fit.support[moving]]
     return float(shares.min()) if len(shares) else np.nan
+
+
+def _units(fit, table, params):
+    """A threshold that leaves nothing of a state that moves may be in other units."""
+    gone = ~fit.support.any(axis=1) & (np.ptp(table.data, axis=0) > 0)
+    cut = params.sparsifier == "threshold" and params.threshold is not None
+    if not (cut and gone.any()):
+        return []
+    return [
+        f"threshold={params.threshold:g} is in units of states and of time, in which "
+        f"rows are {table.series.mean_step:.4g} apart (dt, or times)."
+    ]
 
 
 def _notes(fit, library, values, weakest, rival, unseen, names):

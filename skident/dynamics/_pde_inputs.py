@@ -7,14 +7,12 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skident.dynamics._windows import tell_gap, warn_of_other_steps
 from skident.utils._validation import check_times, check_trajectories
 
 # A gap between rows is a whole number of steps up to this share of one: more than the
 # rounding of times stored as decimals or in single precision.
 _SAME_STEP = 1e-4
-# Steps that differ by more than this share are not the same ones but for some rows of
-# uneven times.
-_OTHER_STEP = 0.1
 # Absent frames are filled in as missing up to this many for each frame that is there;
 # with fewer than one frame in five, times are taken for irregular.
 _MOST_ABSENT = 4
@@ -189,9 +187,14 @@ def make_experiments(
     ------
     ValueError
         If a side input is malformed, or no experiment has two rows.
+
+    Warns
+    -----
+    UserWarning
+        If times jump, or rows without times follow those of other steps.
     """
     if times is None and fitted_step is not None:
-        _warn_of_other_steps(dt, fitted_step)
+        warn_of_other_steps(dt, fitted_step)
     labels, codes = np.array([0]), np.zeros(len(X), int)
     if trajectories is not None:
         labels, codes = check_trajectories(trajectories, X)
@@ -219,17 +222,6 @@ def make_experiments(
     return found
 
 
-def _warn_of_other_steps(dt, fitted_step):
-    """Rates found at one step are taken for those of another: hardly ever meant."""
-    if abs(dt - fitted_step) > _OTHER_STEP * max(dt, fitted_step):
-        warnings.warn(
-            f"Without times, rows are taken as dt={dt:g} apart, but those of fit were "
-            f"{fitted_step:.4g} apart; give times here too, or set dt.",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
 def _time_axis(times):
     """Time axis from 0, with absent frames of regular times filled in."""
     times = times - times[0]
@@ -239,6 +231,9 @@ def _time_axis(times):
     n = counts.sum() + 1
     regular = np.abs(steps / step - counts).max() <= _SAME_STEP
     if not regular or n == len(times) or n > (1 + _MOST_ABSENT) * len(times):
+        gap = tell_gap(steps)
+        if gap:
+            warnings.warn(f"Steps vary.{gap}", UserWarning, stacklevel=5)
         return times, np.arange(len(times))
     frames = np.concatenate([[0], np.cumsum(counts)]).astype(int)
     return np.interp(np.arange(int(n)), frames, times), frames

@@ -1,5 +1,6 @@
 """Windows of trajectories, each of which the solver solves at once."""
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,11 @@ from skident.utils._validation import check_times, check_trajectories
 
 # Times that a clock of single precision writes down still count as evenly spaced.
 _EVEN = 1e-5
+# Steps that differ by more than this share are not the same ones but for some rows of
+# uneven times.
+_OTHER_STEP = 0.1
+# A step so many times as long as its neighbours is a gap, or another run's start.
+_LONG_GAP = 20.0
 
 
 @dataclass(frozen=True)
@@ -33,12 +39,17 @@ class Series:
         return np.diff(self.starts)
 
     @property
-    def mean_step(self):
-        """Mean time between neighbouring rows of a trajectory."""
+    def steps(self):
+        """Times between neighbouring rows of a trajectory."""
         steps = np.diff(self.times)
         inside = np.ones(len(steps), bool)
         inside[self.starts[1:-1] - 1] = False
-        return float(steps[inside].mean())
+        return steps[inside]
+
+    @property
+    def mean_step(self):
+        """Mean time between neighbouring rows of a trajectory."""
+        return float(self.steps.mean())
 
     def even(self):
         """Whether each trajectory has steps of one size."""
@@ -80,6 +91,56 @@ def order_series(X, trajectories, times, dt):
     return Series(order, times[order], starts)
 
 
+def warn_of_other_steps(dt, fitted_step):
+    """Rates found at one step are taken for those of another: hardly ever meant.
+
+    Parameters
+    ----------
+    dt : float
+        Taken for the time between rows that come without times.
+    fitted_step : float
+        Mean time between those that a model was fitted on.
+
+    Warns
+    -----
+    UserWarning
+        If the two differ by more than a tenth.
+    """
+    if abs(dt - fitted_step) > _OTHER_STEP * max(dt, fitted_step):
+        warnings.warn(
+            f"Without times, rows are taken as dt={dt:g} apart, but those of fit were "
+            f"{fitted_step:.4g} apart; give times here too, or set dt.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def tell_gap(steps):
+    """What to do about a step that is far longer than those beside it.
+
+    Parameters
+    ----------
+    steps : ndarray of shape (n_steps,)
+        At least one.
+
+    Returns
+    -------
+    text : str
+        Empty without such a step, else a sentence that starts with a space.
+    """
+    # Steps may grow along a trajectory, and drawn ones have short neighbours by chance.
+    around = np.pad(steps, 1, mode="edge")
+    ratios = steps / np.maximum(np.maximum(around[:-2], around[2:]), np.median(steps))
+    widest = int(ratios.argmax())
+    if ratios[widest] < _LONG_GAP:
+        return ""
+    return (
+        f" One step, of {steps[widest]:.4g}, is {ratios[widest]:.3g} times as long as "
+        "those around it, and what lies across it tells little: give rows after a long "
+        "gap, or of another run, a label of their own in trajectories."
+    )
+
+
 @dataclass(frozen=True)
 class OdeTable:
     """States and controls in order of trajectory and time.
@@ -100,7 +161,7 @@ class OdeTable:
         return np.concatenate([states, self.controls], axis=1)
 
 
-def make_table(X, n_states, trajectories, times, dt):
+def make_table(X, n_states, trajectories, times, dt, fitted_step=None):
     """A long table as states and controls in order.
 
     Parameters
@@ -110,11 +171,15 @@ def make_table(X, n_states, trajectories, times, dt):
         Columns before the controls.
     trajectories, times, dt
         As in :func:`order_series`.
+    fitted_step : float or None, default=None
+        Mean step of the rows that a model was fitted on.
 
     Returns
     -------
     table : OdeTable
     """
+    if times is None and fitted_step is not None:
+        warn_of_other_steps(dt, fitted_step)
     series = order_series(X, trajectories, times, dt)
     rows = X[series.order].astype(np.float64)
     return OdeTable(series, rows[:, :n_states], rows[:, n_states:])

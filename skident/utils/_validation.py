@@ -212,7 +212,8 @@ def check_times(times, X, *, trajectories=None) -> np.ndarray:
         If the shape is wrong, an entry is not a finite number (a date is not: it has
         no unit), or a trajectory has two rows at one time.
     """
-    values = _as_float("times", times, X, "(n_samples,)")
+    wanted = "must be numbers, such as seconds from a start"
+    values = _as_float("times", times, X, "(n_samples,)", wanted)
     codes = np.zeros(len(values), int) if trajectories is None else trajectories
     order = np.lexsort((values, codes))
     twice = (np.diff(values[order]) == 0) & (np.diff(codes[order]) == 0)

@@ -91,6 +91,27 @@ def test_what_simulate_and_scores_refuse():
             driven.simulate([1.0], [0, 1], controls=controls)
 
 
+def test_rows_without_their_times_are_told():
+    X = prey_and_predators(200)
+    found = model(dt=1.0).fit(X, times=0.05 * np.arange(200))
+    with pytest.warns(UserWarning, match="taken as dt=1 apart, but those of fit were"):
+        found.score(X)
+
+
+def test_runs_without_labels_are_told_by_the_gap_between_them():
+    X = np.concatenate([prey_and_predators(60), prey_and_predators(60, start=(1, 1))])
+    times = 0.05 * np.arange(120) + 800 * (np.arange(120) >= 60)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = model(sparsifier="elimination").fit(X, times=times)
+    said = [str(w.message) for w in caught]
+    assert sum("is 1.6e+04 times as long as those around" in text for text in said) == 1
+    # Once, for those of the windows, 24 rows every 4, that hold both runs.
+    assert found.window_ == 24
+    (ill,) = (text for text in said if "ill-conditioned" in text)
+    assert ill.startswith("5 of 5 windows of uneven steps")
+
+
 # -- simulations that end ----------------------------------------------------------
 
 
@@ -245,6 +266,14 @@ def test_a_threshold_that_drops_what_is_missed():
     assert found.support_.sum() == 2
     assert "Try a smaller threshold" in found.identifiability_.advice
     assert model(threshold=0.05).fit(X).identifiability_.ok
+
+
+def test_a_threshold_that_leaves_nothing_names_the_unit_of_time():
+    # In units of a row rates are a twentieth of those in time: none is above 0.1.
+    with pytest.warns(IdentifiabilityWarning):
+        found = model(dt=1.0).fit(prey_and_predators(400))
+    assert not found.support_.any()
+    assert any("rows are 1 apart" in note for note in found.identifiability_.notes)
 
 
 @pytest.mark.parametrize(("unit", "artefact"), [(1e-6, "x0^2"), (1e6, "1")])

@@ -248,14 +248,14 @@ def test_networks_pickle_without_torch_objects():
     ],
 )
 def test_networks_take_every_setting(params):
-    times = params.pop("times", None)
+    times = np.sqrt(np.arange(40)) if params.pop("times", None) else None
     X = prey_and_predators(40)
     found = model(fitter="neural", hidden=4, max_epochs=2, window=8, stride=4, **params)
-    found.fit(X, times=np.sqrt(np.arange(40)) if times else None)
+    found.fit(X, times=times)
     assert np.isfinite(found.coef_).all()
-    assert np.isfinite(found.reconstruct(X)).all()
+    assert np.isfinite(found.reconstruct(X, times=times)).all()
     assert not found.coef_[~found.support_].any()
-    if times:
+    if times is not None:
         # What the last cycle drops is dropped.
         assert (np.abs(found.coef_[found.support_]) > 0.5).all()
 

@@ -72,6 +72,19 @@ def test_other_times_stay_as_they_are(times):
     np.testing.assert_array_equal(one.coordinates[0], times)
 
 
+def test_a_gap_in_times_is_told_and_a_growing_step_is_not():
+    times = np.array([0, 1, 2, 3.5, 400, 401])
+    with pytest.warns(UserWarning, match="One step, of 396.5, is 264 times as long"):
+        experiments(frames(), times=times)
+    experiments(frames(), times=30.0 ** np.arange(6) / 2)
+
+
+def test_dates_are_refused_with_what_is_wanted():
+    times = np.datetime64("2020-01-01", "D") + np.arange(6)
+    with pytest.raises(ValueError, match="times must be numbers, such as seconds"):
+        experiments(frames(), times=times)
+
+
 def test_spacing_is_a_step_or_coordinates():
     np.testing.assert_array_equal(check_spacing(0.5, (3,))[0], [0, 0.5, 1])
     x, y = check_spacing((0.5, [4.0, 5.0, 7.0]), (2, 3))
