@@ -139,11 +139,12 @@ class FieldDisplay:
             If there is no such field or row.
         """
         check_is_fitted(estimator, "grid_shape_")
-        X = np.asarray(X, dtype=np.float64)
         side = {"trajectories": trajectories, "times": times}
         found = estimator.reconstruct(
             X, **{name: value for name, value in side.items() if value is not None}
         )
+        # A dataframe as it is till here: its column names are checked.
+        X = np.asarray(X, dtype=np.float64)
         shape, n_fields = estimator.grid_shape_, estimator.n_fields
         if not 0 <= field < n_fields:
             raise ValueError(f"field must be in [0, {n_fields}), got {field}.")

@@ -4,6 +4,7 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
@@ -153,7 +154,7 @@ class Smoother(BaseEstimator):
         return self
 
     def reconstruct(self, X, trajectories=None, times=None):
-        self.seen = trajectories, times
+        self.seen, self.rows = (trajectories, times), X
         return 0.5 * X
 
     def equations(self):
@@ -185,6 +186,14 @@ def test_field_of_one_axis_is_drawn_against_time(plt):
     ]
     low, high = display.axes_[2].images[0].get_clim()
     assert -low == high == 5.5
+
+
+def test_field_of_a_dataframe_keeps_its_names_for_the_estimator(plt):
+    X = pd.DataFrame(np.arange(12.0).reshape(4, 3), columns=["left", "middle", "right"])
+    model = Smoother().fit(X, (3,), (0.1, 2.0))
+    data, _, _ = pictures(FieldDisplay.from_estimator(model, X))
+    assert model.rows is X
+    np.testing.assert_array_equal(data, X)
 
 
 def test_truth_is_compared_with_where_it_is_known(plt):
