@@ -74,8 +74,8 @@ class MechanisticPDERegressor(
         Of "u", "u_x", "u_xx", "u_y", "u_yy", "source": what may be multiplied. None is
         all that the grid has.
     patch_size : tuple of int or None, default=None
-        Nodes of a patch, time first. None is 64 an axis, with two spatial axes (8, 16,
-        16), as far as there are so many.
+        Nodes of a patch, time first, at most all there are. None is 64 an axis, with
+        two spatial axes (8, 16, 16).
     patch_stride : tuple of int or None, default=None
         Nodes from one patch to the next. None is a patch in time, half of it in space.
     max_patches : int, default=64
