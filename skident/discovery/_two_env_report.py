@@ -160,7 +160,9 @@ def scale_errors(fit):
         spread = square.mean(axis=0)
         fourth = np.square(square).mean(axis=0)
         kurtosis = fourth / np.where(spread > 0, np.square(spread), 1.0)
-        errors.append(np.maximum(kurtosis - 1.0, 0.0) / (4 * len(noises)))
+        error = np.maximum(kurtosis - 1.0, 0.0) / (4 * len(noises))
+        # Two rows have a kurtosis of 1, be they what they may: the normal law's value.
+        errors.append(error if len(noises) > 2 else np.full(len(error), np.pi**2 / 8))
     return np.stack(errors)
 
 
@@ -186,7 +188,7 @@ def ratio_gaps(fit):
     )
     variances /= np.where(lengths > 0, lengths, np.nan) ** 2
     cosines = np.clip(np.abs(units @ units.T), 0.0, 1.0)
-    # Of two rows the fourth moment has no spread.
+    # Rows of two values have a fourth moment without spread.
     errors = np.sqrt(np.maximum(variances[:, None] + variances, 0.0))
     with np.errstate(divide="ignore", invalid="ignore"):
         gaps = np.arccos(cosines) / errors

@@ -206,6 +206,13 @@ def test_twenty_rows_an_environment(seed):
     assert ROWS in report(data.X, data.environments)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("prune", ["ci", None])
+def test_two_rows_an_environment_tell_no_scales(seed, prune):
+    data = problem(seed, n_samples=2)
+    assert {ROWS, RANK, CHANGES} <= report(data.X, data.environments, prune=prune)
+
+
 @pytest.mark.parametrize("params", [{}, {"criterion": "collinearity"}])
 def test_an_environment_of_lower_rank(params):
     data = problem(0)
@@ -346,6 +353,15 @@ def test_errors_of_scales_are_those_of_normal_and_other_laws():
         seen = np.log(noises.std(axis=0)).var()
         # A variance of 200 draws has a relative error of 0.1.
         assert stated == pytest.approx(seen, rel=0.4)
+
+
+def test_errors_of_scales_of_two_rows_are_those_of_a_normal_law():
+    rng = np.random.default_rng(0)
+    found = evidence(np.ones((3, 2)), 10, 0)
+    found.noises = [rng.standard_normal((2, 3))]
+    seen = np.log(rng.standard_normal((2, 20_000)).std(axis=0)).var()
+    # A variance of 20,000 draws of a law with a long tail: some percent.
+    np.testing.assert_allclose(module.scale_errors(found), seen, rtol=0.1)
 
 
 def test_varsortability_counts_paths():
