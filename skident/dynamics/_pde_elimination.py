@@ -171,10 +171,9 @@ def eliminate(
         )
 
     floor = CLEAN * float(field_data(patches, field).var())
-    few = slice(None, None, max(len(patches) // _FEW, 1))
-    if theta0 is None and few.step > 1:
-        theta0 = fit(support, None, few, tol=ROUGH).theta
-    first = _settled(fit, support, fit(support, theta0, tol=ROUGH))
+    few = _spread(patches)
+    first = near_fit(patches, terms, support, theta0, **options)
+    first = _settled(fit, support, first)
     for _ in range(_ROUNDS):
         before, weights = weights, patch_weights(first, floor)
         if np.array_equal(before, weights):
@@ -196,6 +195,8 @@ def eliminate(
             better = fit(parent.support, child.theta)
             if better.loss < parent.loss:
                 steps[-1] = _refitted(steps, better)
+                # What the stalled fit seemed to cost bounds nothing.
+                largest = max(step.increment for step in steps)
                 continue
         increment = child.loss - parent.loss
         if increment > bound and chosen is None:
@@ -219,6 +220,31 @@ def eliminate(
         for i, step in enumerate(steps)
     ]
     return EliminationPath(steps, chosen, tol)
+
+
+def near_fit(patches, terms, support=None, theta0=None, **options):
+    """Fit to one per cent of the loss, from a few patches to all.
+
+    Parameters
+    ----------
+    patches, terms, support, theta0
+        As :func:`fit_pde_terms` takes them.
+    **options
+        Further ones of it.
+
+    Returns
+    -------
+    fit : LMFit
+    """
+    few = patches[_spread(patches)]
+    options["tol"] = ROUGH
+    if theta0 is None and len(few) < len(patches):
+        theta0 = fit_pde_terms(few, terms, support, **options).theta
+    return fit_pde_terms(patches, terms, support, theta0, **options)
+
+
+def _spread(patches):
+    return slice(None, None, max(len(patches) // _FEW, 1))
 
 
 def cut_off(steps, kept, theta, threshold, fit):

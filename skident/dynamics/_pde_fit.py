@@ -11,16 +11,9 @@ from skident.dynamics._field_encoders import encode_field, encode_rows
 from skident.dynamics._pde_choice import even_choice, informative_choice
 from skident.dynamics._pde_correction import (
     check_correction_memory,
-    correct_paths,
     solve_patches,
     with_errors,
-)
-from skident.dynamics._pde_elimination import (
-    EliminationPath,
-    EliminationStep,
-    chance_tol,
-    cut_off,
-    eliminate,
+    without_errors,
 )
 from skident.dynamics._pde_equations import field_names
 from skident.dynamics._pde_inputs import (
@@ -29,11 +22,10 @@ from skident.dynamics._pde_inputs import (
     check_spacing,
     make_experiments,
 )
-from skident.dynamics._pde_lm import fit_pde_terms
 from skident.dynamics._pde_patches import make_patches, stitch
+from skident.dynamics._pde_paths import corrects, find_path, fit_terms
 from skident.dynamics._pde_report import Evidence, make_report, oracle_residual
 from skident.dynamics._pde_terms import block_library, check_terms
-from skident.dynamics._pde_units import term_units
 from skident.utils._memory import check_memory
 from skident.utils._sklearn import validate_data
 
@@ -237,24 +229,14 @@ def _find(model, X, experiments, encoded, patches, terms):
 
             encoded = [smoothed(module, e.field, model.device) for e in experiments]
             patches = _moved(patches, encoded)
-        paths = [_trained_path(model, patches, terms, j, start[j]) for j in fields]
-    else:
-        paths = [_path(model, patches, terms, j) for j in fields]
-    gaps = None
-    if _corrects(model):
-        eliminating = model.sparsifier == "elimination"
-        patches, paths, gaps = correct_paths(
-            patches,
-            terms,
-            paths,
-            rounds=model.n_corrections,
-            threshold=None if eliminating else model.threshold,
-            max_iter=model.max_iter,
-            linear_solver=model.linear_solver,
-            n_jobs=model.n_jobs,
-        )
+    paths, gaps = zip(
+        *(find_path(model, patches, terms, j, start[j]) for j in fields), strict=True
+    )
+    for j in fields:
+        if gaps[j] is not None:
+            patches = without_errors(patches, gaps[j], j)
     fits = _on_finer_grids([path.fit for path in paths], gaps)
-    corrected = [gaps is not None and any(map(np.any, gaps[j])) for j in fields]
+    corrected = [own is not None for own in gaps]
     before = None
     if model.refine:
         before = np.array([fit.theta for fit in fits]).astype(X.dtype)
@@ -265,7 +247,9 @@ def _find(model, X, experiments, encoded, patches, terms):
         ]
         patches = _moved(patches, encoded)
         fits = [
-            _fit(model, patches, terms, j, fit.support, fit.theta, weights=fit.weights)
+            fit_terms(
+                model, patches, terms, j, fit.support, fit.theta, weights=fit.weights
+            )
             for j, fit in enumerate(fits)
         ]
         fits = _on_finer_grids(fits, gaps)
@@ -281,105 +265,12 @@ def _find(model, X, experiments, encoded, patches, terms):
     }
 
 
-def _corrects(model):
-    """Whether the error of the grid is taken off the data."""
-    by_steps = model.fitter == "lm" or model.sparsifier == "elimination"
-    return by_steps and model.n_corrections > 0
-
-
 def _on_finer_grids(fits, gaps):
     """Fits of all fields with the solutions of finer grids, where these are known."""
-    if gaps is None:
-        return fits
-    return [with_errors(fit, own) for fit, own in zip(fits, gaps, strict=True)]
-
-
-def _fit(
-    model, patches, terms, field, support=None, start=None, max_iter=None, weights=None
-):
-    return fit_pde_terms(
-        patches,
-        terms,
-        support,
-        start,
-        weights=weights,
-        field=field,
-        max_iter=model.max_iter if max_iter is None else max_iter,
-        linear_solver=model.linear_solver,
-        n_jobs=model.n_jobs,
-    )
-
-
-def _path(model, patches, terms, field, start=None):
-    """Equation of one field, from all terms to those that are kept."""
-    if model.sparsifier == "elimination":
-        return eliminate(
-            patches,
-            terms,
-            field=field,
-            theta0=start,
-            tol=model.elimination_tol,
-            max_iter=model.max_iter,
-            linear_solver=model.linear_solver,
-            n_jobs=model.n_jobs,
-        )
-    first = _fit(model, patches, terms, field, None, start)
-    theta = first.theta
-    if model.sparsifier == "l1":
-        theta = _shrunk(model, patches, terms, field, first)
-    steps = cut_off(
-        [EliminationStep(first, None, 0.0, 0.0)],
-        np.abs(theta) > model.threshold,
-        theta,
-        model.threshold,
-        lambda kept, start: _fit(model, patches, terms, field, kept, start),
-    )
-    return EliminationPath(steps, len(steps) - 1, _tolerance(model, steps))
-
-
-def _trained_path(model, patches, terms, field, theta):
-    """Equation of one field whose coefficients a network was trained for."""
-    if model.sparsifier == "elimination":
-        return _path(model, patches, terms, field, theta)
-    first = _fit(model, patches, terms, field, None, theta, max_iter=0)
-    kept = np.abs(theta) > model.threshold
-    # No step is taken: these are the network's coefficients, with standard errors.
-    fit = _fit(model, patches, terms, field, kept, np.where(kept, theta, 0.0), 0)
-    steps = [
-        EliminationStep(first, None, 0.0, 0.0),
-        EliminationStep(fit, None, fit.loss - first.loss, np.inf),
+    return [
+        fit if own is None else with_errors(fit, own)
+        for fit, own in zip(fits, gaps, strict=True)
     ]
-    return EliminationPath(steps, 1, _tolerance(model, steps))
-
-
-def _tolerance(model, steps):
-    """What the removal of a superfluous term may add to the loss, as a share of it."""
-    tol = model.elimination_tol
-    return chance_tol(steps[0].fit) if tol is None else tol
-
-
-def _shrunk(model, patches, terms, field, first):
-    """Minimiser of the loss's quadratic model with a penalty on coefficients.
-
-    In units of the data's variance, of the fields' and of the mean steps: coefficients
-    are then numbers whose size says how much a term moves the field in one step.
-    """
-    data = np.concatenate([patch.data[..., field].ravel() for patch in patches])
-    units = term_units(patches, terms)[field]
-    loss = np.nanvar(data) * first.n_residuals
-    hessian = first.gram * np.multiply.outer(units, units) / loss
-    optimum = first.theta / units
-    theta, weight = optimum.copy(), 0.5 * model.alpha_l1 / len(terms)
-    curvature = np.diag(hessian)
-    # Coordinate descent on a convex function: each pass lowers it.
-    for _ in range(1000):
-        before = theta.copy()
-        for j in np.flatnonzero(curvature > 0):
-            slope = hessian[j] @ (theta - optimum) - curvature[j] * theta[j]
-            theta[j] = -np.sign(slope) * max(abs(slope) - weight, 0.0) / curvature[j]
-        if np.abs(theta - before).max() <= 1e-10 * np.abs(theta).max(initial=0.0):
-            break
-    return theta * units
 
 
 # -- patches -------------------------------------------------------------------
@@ -399,7 +290,7 @@ def _cut(model, experiments, encoded, terms):
         8.0 * nodes * (n_kept * (2 + model.n_fields) + 20 * (1 + len(terms))),
         f"A fit on {n_kept} patches of {nodes} nodes (patch_size, max_patches)",
     )
-    if _corrects(model):
+    if corrects(model):
         largest = max((patch.shape for patch in patches), key=np.prod)
         check_correction_memory(largest, model.linear_solver, model.n_jobs)
     return informative_choice(patches, terms, model.max_patches)

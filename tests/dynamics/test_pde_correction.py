@@ -7,7 +7,12 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from skident.datasets import make_burgers
-from skident.dynamics import MechanisticPDERegressor, PDETerm, _pde_correction
+from skident.dynamics import (
+    MechanisticPDERegressor,
+    PDETerm,
+    _pde_correction,
+    _pde_paths,
+)
 from skident.dynamics._pde_correction import grid_errors, refinement_gap, without_errors
 from skident.dynamics._pde_lm import fit_pde_terms
 from skident.dynamics._pde_patches import Patch
@@ -118,7 +123,11 @@ def test_the_report_is_on_the_data_and_rivals_are_corrected_too(nodes, n_correct
     # With 14 nodes a length the error of the grid is 2.3 % of the spread: taken off
     # the data alone it would look like smoothing, and hide that the wave only moves.
     found = wave(nodes, n_corrections).identifiability_
-    assert [a.name for a in found.violated] == ["the fields do more than move along"]
+    violated = {a.name for a in found.violated}
+    assert "the fields do more than move along" in violated
+    # Many equations hold for one wave: of two terms either may be left.
+    others = {"no other term could stand for one that is kept"}
+    assert violated <= {"the fields do more than move along"} | others
 
 
 @pytest.mark.parametrize("refine", [False, True])
@@ -139,6 +148,48 @@ def test_what_a_coefficient_owes_to_the_grid_does_not_keep_its_term():
     # Measured: -0.0030, and 0.0008 without the error of the grid.
     assert [model.support_[0, 1] for model in kept] == [True, False]
     assert abs(kept[1].coef_[0, 0] + 1) < 0.002
+
+
+def test_terms_are_removed_from_data_without_the_error_of_the_grid(monkeypatch):
+    eliminate, seen = _pde_paths.eliminate, []
+
+    def watched(patches, terms, **options):
+        seen.append(patches)
+        return eliminate(patches, terms, **options)
+
+    monkeypatch.setattr(_pde_paths, "eliminate", watched)
+    model = small().fit(burgers().X)
+    assert len(seen) == 1
+    observed = burgers().X[..., None]
+    moved = [p.data - observed[p.box] for p in seen[0]]
+    # The grid's error: a few tenths of a per cent of the spread where fronts are steep.
+    assert 1e-4 < max(np.abs(gap).max() for gap in moved) / observed.std() < 0.1
+    assert model.support_.sum() == 2
+
+
+def test_a_first_fit_that_stalls_leaves_the_error_to_the_terms_that_are_left():
+    # Two waves that travel and slowly spread: from zero a fit of all terms finds
+    # neither, and what it takes for the grid's error would cost the spreading.
+    axis = 2 * np.pi / 24 * np.arange(48)
+    t, x = axis[:40, None], axis
+    X = np.exp(-0.01 * t) * np.sin(x - t)
+    X += 0.5 * np.exp(-0.0025 * t) * np.sin(0.5 * (x - t) + 1)
+    terms = [PDETerm("u_x"), PDETerm("u_xx"), PDETerm("u")]
+    found = []
+    for times in (0, 1):
+        model = MechanisticPDERegressor(
+            dt=axis[1],
+            spacing=axis[1],
+            terms=terms,
+            patch_size=(20, 24),
+            n_corrections=times,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", IdentifiabilityWarning)
+            found.append(model.fit(X).coef_[0])
+    np.testing.assert_allclose(found[1], [-1, 0.01, 0], rtol=0.03)
+    # Measured: 0.0088 and 0.0102.
+    assert abs(found[1][1] - 0.01) < 0.3 * abs(found[0][1] - 0.01)
 
 
 @pytest.mark.parametrize("lost", ["raises", "residual"])
