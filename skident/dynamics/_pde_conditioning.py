@@ -10,6 +10,7 @@ from skident.dynamics._exchange import closest_exchanges
 from skident.dynamics._pde_choice import library
 from skident.dynamics._pde_correction import grid_errors, without_errors
 from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
+from skident.dynamics._pde_patches import every_few
 from skident.dynamics._pde_solve import patch_residuals
 from skident.dynamics._pde_terms import PDETerm, own_first_names
 from skident.utils import Assumption
@@ -185,7 +186,7 @@ def trap_checks(
             [PDETerm("u")],
         ),
     }
-    few = slice(None, None, max(len(patches) // _FEW, 1))
+    few = every_few(patches, _FEW)
     tol = np.broadcast_to(tol, len(fits))
     corrected = np.broadcast_to(corrected, len(fits))
     found = []
@@ -252,7 +253,11 @@ def _law_loss(patches, law, weights, told, options):
 
 
 def _rates(patches, law, field):
-    """Coefficients of a law of derivatives of one field, by differences."""
+    """Coefficients of a law of derivatives of one field, by differences.
+
+    The same ones in time and in space, not the solver's stencils: in a wave that moves
+    a node a row their errors cancel.
+    """
     axes = {"u_x": 1, "u_y": 2}
     columns, rates = [], []
     for patch in patches:
@@ -328,7 +333,7 @@ def swap_check(
     sentences : list of str
         One for each term that could be another, with the best of the others.
     """
-    few = slice(None, None, max(len(patches) // _FEW, 1))
+    few = every_few(patches, _FEW)
     tol = np.broadcast_to(tol, len(fits))
     ratios, sentences = [], []
     for field, fit in enumerate(fits):

@@ -10,7 +10,12 @@ from sklearn.exceptions import ConvergenceWarning
 
 from skident.dynamics._pde_lm import CLEAN, field_data
 from skident.dynamics._pde_patches import Patch
-from skident.dynamics._pde_solve import fine_system, patch_system, solve_patch
+from skident.dynamics._pde_solve import (
+    WORST_RESIDUAL,
+    fine_system,
+    patch_system,
+    solve_patch,
+)
 from skident.solvers._pde_direct import direct_bytes
 from skident.solvers._pde_factor import NOT_DETERMINED
 from skident.utils._memory import check_memory
@@ -21,8 +26,6 @@ from skident.utils._memory import check_memory
 # stencils do: 0.97 to 1.36 of what is shown were measured on spirals and vorticity,
 # and the middle leaves a seventh of either.
 _SHARE = {1: 4.0 / 3.0, 2: 7.0 / 6.0}
-# Relative residual of a linear system from which on its solution is not to be trusted.
-_UNSOLVED = 1e-6
 # A correction that raises the loss by more than this makes things worse: the grid is
 # too coarse to show its error, or the equation at fault. Noise alone moves losses of a
 # thousand values by five per cent.
@@ -93,7 +96,7 @@ def refinement_gap(patch, terms, theta, *, field=0, linear_solver="auto"):
             if str(error) != NOT_DETERMINED:
                 raise
             return np.full(patch.shape, np.nan)
-        if not found.residual <= _UNSOLVED:
+        if not found.residual <= WORST_RESIDUAL:
             return np.full(patch.shape, np.nan)
         solutions.append(found.values[:, 0].reshape(each.shape))
     coarse, fine = solutions
@@ -238,15 +241,18 @@ def take_off_errors(
     -------
     fit : LMFit
         With solutions on the patches' own grids.
+    known : list of Patch
+        With the data of that fit.
     gaps : list of ndarray, each of its patch's shape, or None
         What was taken off the data, to add to solutions; None where there was nothing,
-        or where the loss rose by half: then the fit is that which was given.
+        or where the loss rose by half: then fit and patches are those that were given.
     """
     options = {"field": field, "linear_solver": linear_solver, "n_jobs": n_jobs}
     gaps = grid_errors(patches, terms, fit.theta, **options)
     if not any(map(np.any, gaps)):
-        return fit, None
-    after = again(without_errors(patches, gaps, field), fit.theta)
+        return fit, patches, None
+    known = without_errors(patches, gaps, field)
+    after = again(known, fit.theta)
     floor = CLEAN * float(field_data(patches, field).var())
     if not after.loss <= _WORSE * fit.loss + floor:
         warnings.warn(
@@ -256,5 +262,5 @@ def take_off_errors(
             ConvergenceWarning,
             stacklevel=2,
         )
-        return fit, None
-    return after, gaps
+        return fit, patches, None
+    return after, known, gaps

@@ -14,6 +14,7 @@ from skident.dynamics._pde_lm import (
     gram_inverse,
     patch_weights,
 )
+from skident.dynamics._pde_patches import every_few
 
 # Removing a term of the equation costs this many times what any removal before did.
 _JUMP = 5.0
@@ -171,7 +172,7 @@ def eliminate(
         )
 
     floor = CLEAN * float(field_data(patches, field).var())
-    few = _spread(patches)
+    few = every_few(patches, _FEW)
     first = near_fit(patches, terms, support, theta0, **options)
     first = _settled(fit, support, first)
     for _ in range(_ROUNDS):
@@ -236,15 +237,11 @@ def near_fit(patches, terms, support=None, theta0=None, **options):
     -------
     fit : LMFit
     """
-    few = patches[_spread(patches)]
+    few = patches[every_few(patches, _FEW)]
     options["tol"] = ROUGH
     if theta0 is None and len(few) < len(patches):
         theta0 = fit_pde_terms(few, terms, support, **options).theta
     return fit_pde_terms(patches, terms, support, theta0, **options)
-
-
-def _spread(patches):
-    return slice(None, None, max(len(patches) // _FEW, 1))
 
 
 def cut_off(steps, kept, theta, threshold, fit):

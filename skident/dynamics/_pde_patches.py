@@ -11,6 +11,21 @@ import numpy as np
 _EVEN = 1e-7
 
 
+def every_few(patches, n):
+    """Some patches evenly over all, as a slice: at least ``n`` where there are so many.
+
+    Parameters
+    ----------
+    patches : sequence
+    n : int
+
+    Returns
+    -------
+    few : slice
+    """
+    return slice(None, None, max(len(patches) // n, 1))
+
+
 @dataclass(frozen=True)
 class Patch:
     """One box of nodes, with the data and the smooth field on it.

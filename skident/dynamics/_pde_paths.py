@@ -1,10 +1,11 @@
 """Equations of all fields, from all terms to those that are kept."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from skident.dynamics._pde_correction import take_off_errors, without_errors
+from skident.dynamics._pde_correction import take_off_errors
 from skident.dynamics._pde_elimination import (
     EliminationPath,
     EliminationStep,
@@ -54,27 +55,14 @@ def find_path(model, patches, terms, field, start=None):
     first, known, gaps = near(patches, start), patches, None
     left = model.n_corrections - first.converged
     if first.converged:
-        first, gaps = take_off_errors(patches, terms, first, near, **options)
-        known = patches if gaps is None else without_errors(patches, gaps, field)
+        first, known, gaps = take_off_errors(patches, terms, first, near, **options)
     path = _path(model, known, terms, field, first.theta)
     for _ in range(left):
-        chosen = path.fit
-
-        def same(patches, theta, chosen=chosen):
-            return fit_terms(
-                model,
-                patches,
-                terms,
-                field,
-                chosen.support,
-                theta,
-                weights=chosen.weights,
-            )
-
-        fit, more = take_off_errors(patches, terms, chosen, same, **options)
+        same = partial(_same_terms, model, terms, field, path.fit)
+        fit, known, more = take_off_errors(patches, terms, path.fit, same, **options)
         if more is None:
             break
-        gaps, known = more, without_errors(patches, more, field)
+        gaps = more
         path = _go_on(model, known, terms, field, path, fit)
     return path, gaps
 
@@ -99,19 +87,33 @@ def _options(model):
     return {"linear_solver": model.linear_solver, "n_jobs": model.n_jobs}
 
 
-def _path(model, patches, terms, field, start=None):
+def _same_terms(model, terms, field, fit, patches, theta):
+    """Fit the terms of a fit to other data, patches weighed alike."""
+    return fit_terms(
+        model, patches, terms, field, fit.support, theta, weights=fit.weights
+    )
+
+
+def _eliminated(model, patches, terms, field, support, start, tol):
+    return eliminate(
+        patches,
+        terms,
+        field=field,
+        support=support,
+        theta0=start,
+        tol=tol,
+        max_iter=model.max_iter,
+        **_options(model),
+    )
+
+
+def _path(model, patches, terms, field, start):
+    """Path on data as they are, by the model's sparsifier."""
     if model.fitter == "adam" and model.sparsifier != "elimination":
         return _trained_path(model, patches, terms, field, start)
     if model.sparsifier == "elimination":
-        return eliminate(
-            patches,
-            terms,
-            field=field,
-            theta0=start,
-            tol=model.elimination_tol,
-            max_iter=model.max_iter,
-            **_options(model),
-        )
+        tol = model.elimination_tol
+        return _eliminated(model, patches, terms, field, None, start, tol)
     first = fit_terms(model, patches, terms, field, None, start)
     theta = first.theta
     if model.sparsifier == "l1":
@@ -130,24 +132,21 @@ def _go_on(model, patches, terms, field, path, fit):
     """A path from its chosen model on, on other data, of which ``fit`` is."""
     before = path.steps[: path.chosen]
     if model.sparsifier == "elimination":
-        after = eliminate(
-            patches,
-            terms,
-            field=field,
-            support=fit.support,
-            theta0=fit.theta,
-            tol=path.tol,
-            max_iter=model.max_iter,
-            **_options(model),
+        after = _eliminated(
+            model, patches, terms, field, fit.support, fit.theta, path.tol
         )
         again = replace(path.steps[path.chosen], fit=after.steps[0].fit)
         steps = [*before, again, *after.steps[1:]]
         return EliminationPath(steps, path.chosen + after.chosen, path.tol)
-
-    def same(kept, theta):
-        return fit_terms(model, patches, terms, field, kept, theta, weights=fit.weights)
-
-    steps = cut_off(before, fit.support, fit.theta, model.threshold, same)
+    steps = cut_off(
+        before,
+        fit.support,
+        fit.theta,
+        model.threshold,
+        lambda kept, theta: fit_terms(
+            model, patches, terms, field, kept, theta, weights=fit.weights
+        ),
+    )
     return EliminationPath(steps, len(steps) - 1, path.tol)
 
 

@@ -13,13 +13,12 @@ from skident.dynamics._pde_conditioning import (
 )
 from skident.dynamics._pde_correction import refinement_gap
 from skident.dynamics._pde_patches import Patch
+from skident.dynamics._pde_solve import WORST_RESIDUAL
 from skident.dynamics._pde_terms import own_first_names
 from skident.utils import Assumption, IdentifiabilityReport
 
 # Nodes of a stencil; with fewer on an axis its order falls.
 FEWEST_NODES = 5
-# Of a linear system: the error of its solution is some hundred times as large.
-WORST_RESIDUAL = 1e-6
 # Distance of smoothed data and data, in units of the noise: 1 is wanted. Where signal
 # is smoothed away at 1.5, its size is that of the noise.
 SMOOTHED_AWAY = 1.5

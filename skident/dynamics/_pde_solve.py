@@ -7,6 +7,10 @@ import numpy as np
 from skident.dynamics._pde_terms import own_first
 from skident.solvers._pde_system import PdeSystem
 
+# Relative residual of a linear system from which on its solution is not to be trusted:
+# the error of that is some hundred times as large.
+WORST_RESIDUAL = 1e-6
+
 
 def patch_system(patch):
     """The least-squares system of a patch's grid, shared by patches of equal grids."""
