@@ -46,23 +46,16 @@ def order_of_covariances(covariances, sizes, *, given=None):
     d = C.shape[1]
     path, remaining = Path(d, len(sizes) - 1, given), np.arange(d)
     while len(remaining):
-        crit, coefficients, residual = _ratios(C, P, sizes)
-        grams = np.einsum("je,jf->jef", coefficients, coefficients)
-        grams *= residual[:, None, None]
-        strength = np.sqrt(np.einsum("jee->ej", grams))
-        length = np.linalg.norm(coefficients, axis=1, keepdims=True)
-        directions = np.divide(
-            coefficients, length, out=np.zeros_like(coefficients), where=length > 0
-        )
-        directions *= np.where(directions.sum(axis=1) < 0, -1.0, 1.0)[:, None]
-        k, remaining = path.remove(remaining, crit, directions, strength)
+        crit, own, shared = _ratios(C, P, sizes)
+        coefficients = noise_coefficients(own, shared, sizes)
+        k, remaining = path.remove(remaining, crit, *coefficients)
         C = np.delete(np.delete(C, k, axis=1), k, axis=2)
         P = marginal_precisions(P, k)
     return path.found()
 
 
 def _ratios(C, P, sizes):
-    """Likelihood ratio, noise coefficients (E) and pooled error of each node."""
+    """Likelihood ratio and both variances, (r, E + 1), of each node's errors."""
     r = C.shape[1]
     own = 1 / np.einsum("ejj->je", P)
     slopes = -np.einsum("ejk,je->jek", P, own)
@@ -81,9 +74,37 @@ def _ratios(C, P, sizes):
     gaps = slopes - shared[:, None]
     gaps[nodes, :, nodes] = 0.0
     excess = np.einsum("jek,ekl,jel->je", gaps, C, gaps, optimize=True)
+    excess = np.maximum(excess, 0.0)
+    return np.log1p(excess / own) @ rows_that_count(sizes, r), own, own + excess
+
+
+def rows_that_count(sizes, n_nodes):
+    """Rows of each environment, corrected for small samples, (E + 1,)."""
     # At 50 rows and 20 nodes a test at 5 % would reject 20 % of the sinks, not 7 %.
-    counted = np.maximum(sizes - r / 2 - 1, 1.0)
-    crit = np.log1p(np.maximum(excess, 0.0) / own) @ counted
+    return np.maximum(sizes - n_nodes / 2 - 1, 1.0)
+
+
+def noise_coefficients(own, shared, sizes):
+    """What variances of errors say of the noises of sinks.
+
+    Parameters
+    ----------
+    own, shared : ndarray of shape (r, E + 1)
+        Variances around one regression an environment, and around that of all.
+    sizes : ndarray of shape (E + 1,)
+
+    Returns
+    -------
+    directions : ndarray of shape (r, E)
+        Unit vectors along the coefficients of the noises.
+    strength : ndarray of shape (E, r)
+        Root mean square of the score differences.
+    """
     coefficients = 1 / own[:, :1] - 1 / own[:, 1:]
-    residual = (own + excess) @ (sizes / sizes.sum())
-    return crit, coefficients, residual
+    length = np.linalg.norm(coefficients, axis=1, keepdims=True)
+    directions = np.divide(
+        coefficients, length, out=np.zeros_like(coefficients), where=length > 0
+    )
+    directions *= np.where(directions.sum(axis=1) < 0, -1.0, 1.0)[:, None]
+    error = np.sqrt(shared @ (sizes / sizes.sum()))
+    return directions, (np.abs(coefficients) * error[:, None]).T

@@ -54,27 +54,29 @@ class TwoEnvCausalDiscovery(
     method : {"mcd", "hessian"}, default="mcd"
         "mcd" removes sinks one after the other, "hessian" reads the graph from
         eigenvectors at a point where all noises are zero [2]_.
-    criterion : {"auto", "studentized", "collinearity", "independence", "invariance"}, \
+    criterion : {"auto", "invariance", "studentized", "collinearity", "independence"}, \
             default="auto"
-        What makes a sink for "mcd". "collinearity": ratios of its score differences are
-        constant, as for Gaussian noises [1]_. "studentized": they are so within their
-        sampling error, which scores from halves of the rows tell. "independence":
-        ratios are independent of all other nodes, for noises of any law; needs more
-        rows. "invariance", for linear models with "gaussian" only: the regression on
-        all other nodes is the same in every environment, by a likelihood ratio. "auto"
-        is "invariance" with "gaussian", else "studentized".
-    score_estimator : {"stein", "gaussian", "logistic", "neural"} or callable, \
-            default="stein"
-        Of the gradients of log-densities. "stein": kernels. "gaussian": closed form, of
-        linear models with noise of any law; the first thing to try. "logistic":
-        gradient of a smooth log-odds. "neural": denoising with one network for all
-        environments, for many rows or nodes. A callable takes the rows (n, r) of an
-        environment, on the scale of ``marginals``, and returns a function from points
-        (m, r) to scores (m, r).
-    marginals : {"normal", "standard"}, default="normal"
-        Scale on which scores are estimated, of columns pooled over environments:
-        normal scores, which makes the order invariant to any monotone map of a column,
-        or mean zero and unit variance. "gaussian" always takes the latter.
+        What makes a sink for "mcd". "invariance": the regression on all other nodes is
+        the same in every environment, by a likelihood ratio; with "splines" or
+        "gaussian". "collinearity": ratios of its score differences are constant, as for
+        Gaussian noises [1]_. "studentized": they are so within their sampling error,
+        which scores from halves of the rows tell. "independence": ratios are
+        independent of all other nodes, for noises of any law; needs more rows. "auto"
+        is "invariance" where it can be, else "studentized".
+    score_estimator : {"auto", "splines", "gaussian", "stein", "logistic", "neural"} \
+            or callable, default="auto"
+        Of the gradients of log-densities. "splines": residuals of additive regressions.
+        "gaussian": closed form, of linear models with noise of any law. "stein":
+        kernels, for any mechanisms. "logistic": gradient of a smooth log-odds.
+        "neural": denoising with one network for all environments. A callable takes the
+        rows (n, r) of an environment, on the scale of ``marginals``, and returns a
+        function from points (m, r) to scores (m, r). "auto" is "splines" with
+        "invariance", "stein" with all else.
+    marginals : {"auto", "normal", "standard"}, default="auto"
+        Scale of the columns, pooled over environments: normal scores, which makes the
+        order invariant to any monotone map of a column, or mean zero and unit variance.
+        "auto" with "splines" takes the one on which more regressions are invariant, and
+        is else "normal". "gaussian" always takes the latter.
     eta : float or "cv", default=0.3
         Ridge of "stein" and "logistic", dimensionless; "cv" takes the one in 0.01 to 3
         with the least held-out score matching loss of "stein".
@@ -101,7 +103,7 @@ class TwoEnvCausalDiscovery(
         None finds the graph only, and all methods but ``fit`` are refused.
     n_bootstraps : int, default=0
         Draws from the fitted model for the p-values of the sinks, each of which costs
-        as much as the order. Not needed for "invariance", and not known for "hessian".
+        as much as the order. Not needed for "invariance", not known for "hessian".
     base_environment : label or None, default=None
         Environment that others are compared with, and in whose units noises are; None
         is the first of the sorted labels.
@@ -182,20 +184,18 @@ class TwoEnvCausalDiscovery(
     *Identified*: the graph, and each mechanism up to a monotone relabelling of its
     noise, if no common cause is hidden, mechanisms are shared by all environments,
     noises are independent, only rescaled, each of them in both auxiliary environments,
-    and by ratios that differ between cause and effect. ``identifiability_`` tests what
-    can be tested. Two environments identify linear models only, and one no graph: the
-    order is then that of [3]_, which assumes additive Gaussian noise.
+    and by ratios that differ between cause and effect. "splines" also assume what
+    ``sink_p_values_`` test, that means are sums over causes on some scale of the
+    columns and do not move with the noise's size; "stein" does not, and errs far more.
+    ``identifiability_`` tests what can be tested. Two environments identify linear
+    models, and one no graph: the order is then that of [3]_, for additive Gaussian
+    noise. Environments must not be standardised one by one: that erases what tells the
+    order. Wiggly functions of several causes at once are hard; see ``open_edges_``.
 
-    Environments must not be standardised one by one: that erases what tells the order.
-    With "gaussian" no more than covariances is used.
-
-    Strongly wiggly mechanisms and few rows (some hundreds for ten nodes) leave the
-    order of nonlinear models little better than chance; see ``open_edges_``.
-
-    "mcd" with "stein" takes O(d E n^3) operations for d nodes and E environments of n
-    rows, at most ``max_kernel_samples``, and O(n^2) numbers for each environment at
-    work. "gaussian" takes O(E n d^2) operations and O(d^5) with "invariance" or O(d^4)
-    with "collinearity".
+    For d nodes and E environments of n rows "splines" take O(E n d^2 + E d^5)
+    operations, "gaussian" O(E n d^2 + d^5), or d^4 with "collinearity", and "stein"
+    O(d E n^3), n at most ``max_kernel_samples``, and O(n^2) numbers for each
+    environment at work.
 
     References
     ----------
@@ -230,10 +230,10 @@ class TwoEnvCausalDiscovery(
             )
         ],
         "score_estimator": [
-            StrOptions({"stein", "gaussian", "logistic", "neural"}),
+            StrOptions({"auto", "splines", "gaussian", "stein", "logistic", "neural"}),
             callable,
         ],
-        "marginals": [StrOptions({"normal", "standard"})],
+        "marginals": [StrOptions({"auto", "normal", "standard"})],
         "eta": [Interval(Real, 0, None, closed="neither"), StrOptions({"cv"})],
         "bandwidth": [Interval(Real, 0, None, closed="neither")],
         "keep_fraction": [Interval(Real, 0, 1, closed="right")],
@@ -260,9 +260,9 @@ class TwoEnvCausalDiscovery(
         self,
         method="mcd",
         criterion="auto",
-        score_estimator="stein",
+        score_estimator="auto",
         *,
-        marginals="normal",
+        marginals="auto",
         eta=0.3,
         bandwidth=1.0,
         keep_fraction=0.5,

@@ -5,6 +5,7 @@ from joblib import Parallel, delayed
 from scipy import stats
 from sklearn.utils import check_random_state
 
+from skident.discovery._additive_order import additive_order
 from skident.discovery._causal_order import sink_order
 from skident.discovery._edge_pruning import prune_order
 from skident.discovery._hessian_order import hessian_order
@@ -98,7 +99,7 @@ def fit_model(est, X, y, environments, watched):
             p_values=est.sink_p_values_,
             open_edges=est.open_edges_,
             pruned=est.prune is not None,
-            blur=0.0 if _is(est.score_estimator, "gaussian") else BLUR,
+            blur=0.0 if _is(score_of(est), "gaussian", "splines") else BLUR,
             fewest_rows=max(_LEAST_ROWS, _ROWS_A_NODE * X.shape[1]),
             notes=[*found.notes, *notes],
         )
@@ -132,18 +133,30 @@ def split(est, X, environments):
 
 def check_combination(est):
     """Refuse settings that do not go together."""
-    if est.criterion == "invariance" and not _is(est.score_estimator, "gaussian"):
+    score, regressions = score_of(est), ("gaussian", "splines")
+    if est.criterion == "invariance" and not _is(score, *regressions):
         raise ValueError(
-            'criterion="invariance" is a likelihood ratio of linear models: it needs '
-            f'score_estimator="gaussian", got {est.score_estimator!r}.'
+            'criterion="invariance" is a likelihood ratio of regressions: it needs '
+            f'score_estimator="gaussian" or "splines", got {score!r}.'
         )
-    if est.method == "hessian" and not (
-        _is(est.score_estimator, "stein") or _is(est.score_estimator, "gaussian")
-    ):
+    if est.method == "hessian" and not _is(score, "stein", "gaussian"):
         raise ValueError(
             'method="hessian" needs Hessians, which score_estimator="stein" and '
-            f'"gaussian" have, got {est.score_estimator!r}.'
+            f'"gaussian" have, got {score!r}.'
         )
+    if _is(score, "splines") and est.criterion not in ("auto", "invariance"):
+        raise ValueError(
+            'score_estimator="splines" makes regressions, which take criterion='
+            f'"invariance"; "{est.criterion}" takes scores, as of "stein".'
+        )
+
+
+def score_of(est):
+    """The setting ``score_estimator``, "auto" resolved."""
+    if not _is(est.score_estimator, "auto"):
+        return est.score_estimator
+    regressions = est.method == "mcd" and est.criterion in ("auto", "invariance")
+    return "splines" if regressions else "stein"
 
 
 def find_order(est, blocks, rng, *, given=None, n_jobs=None):
@@ -163,8 +176,9 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
     found : CausalOrder
     route : str
     """
-    criterion = criterion_of(est, len(blocks))
-    gaussian = _is(est.score_estimator, "gaussian")
+    criterion, score = criterion_of(est, len(blocks)), score_of(est)
+    gaussian = _is(score, "gaussian")
+    marginals = "normal" if est.marginals == "auto" else est.marginals
     kernel = {
         "eta": est.eta,
         "bandwidth": est.bandwidth,
@@ -178,22 +192,24 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
     if criterion == "hessian":
         found = hessian_order(
             blocks,
-            score_estimator=est.score_estimator,
-            marginals=est.marginals,
+            score_estimator=score,
+            marginals=marginals,
             keep_fraction=est.keep_fraction,
             max_points=est.max_points,
             **kernel,
         )
         return found, "Hessians where all noises are zero" + _linear(gaussian)
     if criterion == "invariance":
-        return invariance_order(blocks, given=given), (
-            "regressions that no environment changes" + _linear(True)
-        )
+        route = "regressions that no environment changes"
+        if gaussian:
+            return invariance_order(blocks, given=given), route + _linear(True)
+        found = additive_order(blocks, marginals=est.marginals, given=given)
+        return found, route + ", in additive models"
     found = sink_order(
         blocks,
         criterion=criterion,
-        score_estimator=est.score_estimator,
-        marginals=est.marginals,
+        score_estimator=score,
+        marginals=marginals,
         keep_fraction=est.keep_fraction,
         max_points=est.max_points,
         net_settings=net_settings(est),
@@ -206,13 +222,14 @@ def find_order(est, blocks, rng, *, given=None, n_jobs=None):
 
 def criterion_of(est, n_environments):
     """What makes a sink, by the settings and the data; also "hessian" and "leaf"."""
-    gaussian = _is(est.score_estimator, "gaussian")
-    if n_environments < (2 if gaussian else 3):
+    score = score_of(est)
+    regressions = _is(score, "gaussian", "splines")
+    if n_environments < (2 if regressions else 3):
         return "leaf"
     if est.method == "hessian":
         return "hessian"
     if est.criterion == "auto":
-        return "invariance" if gaussian else "studentized"
+        return "invariance" if regressions else "studentized"
     return est.criterion
 
 
@@ -251,7 +268,9 @@ def find_edges(est, blocks, found, rng):
         )
     if method == "score":
         settings = {"seed": int(rng.integers(_MAX_SEED)), **(net_settings(est) or {})}
-        estimator = est.score_estimator
+        # Regressions are of sinks: what children add to a score, they do not tell.
+        estimator = score_of(est)
+        estimator = "stein" if _is(estimator, "splines") else estimator
         eta = found.eta
         if eta is None:
             eta = 0.3 if est.eta == "cv" else est.eta
@@ -351,8 +370,8 @@ def _drawn_criteria(est, model, order, sizes, seed):
     return find_order(est, blocks, rng, given=order)[0].sink_criteria
 
 
-def _is(estimator, name):
-    return isinstance(estimator, str) and estimator == name
+def _is(estimator, *names):
+    return isinstance(estimator, str) and estimator in names
 
 
 def _linear(gaussian):

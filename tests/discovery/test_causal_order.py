@@ -5,6 +5,7 @@ from scipy import stats
 
 from skident.datasets import make_multi_env_scm
 from skident.discovery import _causal_order as module
+from skident.discovery._additive_order import additive_order
 from skident.discovery._causal_order import (
     collinearity,
     collinearity_at_unit_length,
@@ -441,6 +442,7 @@ METHODS = {
     "independence": lambda blocks: sink_order(blocks, criterion="independence"),
     "logistic": lambda blocks: sink_order(blocks, score_estimator="logistic", rng=0),
     "invariance": invariance_order,
+    "splines": additive_order,
     "hessian": hessian_order,
     "linear hessian": lambda blocks: hessian_order(blocks, score_estimator="gaussian"),
     "leaf": lambda blocks: leaf_order(blocks[:1]),
