@@ -128,6 +128,7 @@ def an_extension(ends, seed):
 OURS = {
     "skident": _ours(),
     "skident, closed form": _ours(score_estimator="gaussian"),
+    "skident, Stein scores": _ours(score_estimator="stein"),
     "skident, Hessians": _ours(method="hessian"),
 }
 BASELINES = {"variance sorting": by_variance, "random": at_random}
