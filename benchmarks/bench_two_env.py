@@ -182,7 +182,7 @@ def compared(runs):
 
 
 def beaten(runs, case):
-    """Whether a peer is better than skident on the same data, by two standard errors."""
+    """Whether a peer is better than skident on the same data, beyond chance."""
 
     def found(name):
         results = runs.some("graph", *case, name)
