@@ -5,6 +5,9 @@ an ``order`` of the nodes in which parents come first. Interventions are a dict 
 the index of a node to the value it is set to, a scalar or one for each row.
 """
 
+from collections.abc import Mapping
+from numbers import Integral
+
 import numpy as np
 
 
@@ -128,3 +131,60 @@ def reconstruct(mechanisms, adjacency, X):
         parents = X[:, np.flatnonzero(adjacency[:, j])]
         made[:, j] = mechanism.value(np.full(len(X), mechanism.law.median), parents)
     return made
+
+
+def check_interventions(interventions, names, n_nodes, n_samples):
+    """Values to set, by the number of the node.
+
+    Parameters
+    ----------
+    interventions : dict
+        Of names or numbers of nodes to numbers or arrays (n_samples,).
+    names : list of str
+        Names of the nodes; empty if they have none.
+    n_nodes : int
+    n_samples : int
+
+    Returns
+    -------
+    values : dict of int to ndarray of shape () or (n_samples,)
+
+    Raises
+    ------
+    TypeError
+        If ``interventions`` is no dict.
+    ValueError
+        If a node is unknown or set twice, or a value is no finite number.
+    """
+    if not isinstance(interventions, Mapping):
+        raise TypeError(
+            "interventions must be a dict of nodes to values, got "
+            f"{type(interventions).__name__}."
+        )
+    values = {}
+    for node, value in interventions.items():
+        if isinstance(node, str) and node in names:
+            j = names.index(node)
+        elif isinstance(node, Integral) and 0 <= node < n_nodes:
+            j = int(node)
+        else:
+            raise ValueError(
+                f"interventions must be on one of the {n_nodes} nodes "
+                f"{names or 'by number'}, got {node!r}."
+            )
+        if j in values:
+            raise ValueError(
+                f"interventions must set a node once, got {node!r} by its name and by "
+                "its number."
+            )
+        try:
+            number = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):
+            number = np.full((), np.nan)
+        if number.shape not in ((), (n_samples,)) or not np.isfinite(number).all():
+            raise ValueError(
+                f"interventions[{node!r}] must be finite, a number or of shape "
+                f"({n_samples},), got {value!r:.60}."
+            )
+        values[j] = number
+    return values

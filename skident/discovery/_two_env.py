@@ -1,6 +1,5 @@
 """A causal graph, its mechanisms and counterfactuals from several environments."""
 
-import numbers
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.utils import check_array, check_random_state
 
 from skident.discovery._triangular import (
     abduct,
+    check_interventions,
     counterfactual,
     generate,
     log_likelihood,
@@ -569,30 +569,7 @@ class TwoEnvCausalDiscovery(
 
     def _interventions(self, interventions, n_samples):
         names = getattr(self, "feature_names_in_", np.zeros(0)).tolist()
-        values = {}
-        for node, value in interventions.items():
-            if isinstance(node, str) and node in names:
-                j = names.index(node)
-            elif isinstance(node, numbers.Integral) and 0 <= node < self.n_features_in_:
-                j = int(node)
-            else:
-                raise ValueError(
-                    f"interventions must be on one of the {self.n_features_in_} nodes "
-                    f"{names or 'by number'}, got {node!r}."
-                )
-            if j in values:
-                raise ValueError(
-                    f"interventions must set a node once, got {node!r} by its name "
-                    "and by its number."
-                )
-            value = np.asarray(value, dtype=np.float64)
-            if value.shape not in ((), (n_samples,)) or not np.isfinite(value).all():
-                raise ValueError(
-                    f"interventions[{node!r}] must be finite, a number or of shape "
-                    f"({n_samples},), got shape {value.shape}."
-                )
-            values[j] = value
-        return values
+        return check_interventions(interventions, names, self.n_features_in_, n_samples)
 
 
 def _learned(name):

@@ -239,6 +239,10 @@ def test_names_of_nodes():
     model = linear_model().fit(frame, environments=data.environments)
     by_name = model.predict_counterfactual(frame, {"dose": 1.0})
     np.testing.assert_array_equal(by_name, model.predict_counterfactual(frame, {0: 1}))
+    with pytest.raises(TypeError, match="interventions must be a dict"):
+        model.predict_counterfactual(frame, [1.0, 2.0])
+    with pytest.raises(ValueError, match=r"interventions\[0\] must be finite"):
+        model.predict_counterfactual(frame, {0: "high"})
     for wrong in ("cost", 3, -1):
         with pytest.raises(ValueError, match="interventions must be on one of"):
             model.predict_counterfactual(frame, {wrong: 1.0})
