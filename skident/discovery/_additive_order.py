@@ -1,5 +1,7 @@
 """Order of the nodes of an additive model, from regressions that do not change."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy import stats
 from scipy.linalg import lapack
@@ -11,14 +13,18 @@ from skident.discovery._spline_columns import SplineColumns
 
 # Variances, in those of the columns, that rounding leaves of an exact relation.
 _EXACT = 1e-12
-# Of unit variances: settles what no row tells, and no more.
-_RIDGE = 1e-6
+# Of each column's own weighted variance: settles what no row tells, and no more.
+_RIDGE = 1e-9
 _MAX_ROUNDS = 20
 # Of logarithms of variances. They minimise the likelihood ratio, whose error is then
 # the square of theirs.
 _TOL = 3e-3
 # Logarithm of a p-value below which one sink does not speak against a scale any louder.
 _LOUDEST = -30.0
+_SCALES = {
+    "standard": "columns were taken as they are",
+    "normal": "columns were taken as their normal scores",
+}
 
 
 def additive_order(blocks, *, marginals="auto", given=None):
@@ -44,10 +50,15 @@ def additive_order(blocks, *, marginals="auto", given=None):
     found : CausalOrder
         Its criterion is twice the log-likelihood ratio, which for a sink has at most a
         chi-squared law of E (r - 1) degrees of freedom, r the number of nodes that
-        remain: curves that are shared take up a part of what environments add.
+        remain: curves that are shared take up a part of what environments add. That is
+        in large samples, for errors whose spread does not hang on the causes; rows are
+        counted as in :func:`invariance_order`, less those that the curves take.
     """
     scales = ["standard", "normal"] if marginals == "auto" else [marginals]
-    found = [_order(on_one_scale(blocks, scale), given) for scale in scales]
+    found = [
+        replace(_order(on_one_scale(blocks, scale), given), notes=(_SCALES[scale],))
+        for scale in scales
+    ]
     return max(found, key=lambda order: _plausibility(order, len(blocks) - 1))
 
 
@@ -84,7 +95,8 @@ def _order(blocks, given):
             along = np.einsum("ejk,ek->ej", P, toward)
             gain = np.einsum("ej,ej->e", along, toward) - along[:, k] ** 2 / P[:, k, k]
             own[k] = np.maximum(shared[k] - np.maximum(gain, 0.0), _EXACT)
-        crit = np.log(shared / own) @ rows_that_count(sizes, r)
+        counted = rows_that_count(sizes, r, n_curves=len(owner) - r)
+        crit = np.log(shared / own) @ counted
         coefficients = noise_coefficients(own, shared, sizes)
         k, left = path.remove(remaining, crit, *coefficients)
         kept = owner != remaining[k]
@@ -136,7 +148,7 @@ def _solve_without(normal, right, own):
     Parameters
     ----------
     normal : ndarray of shape (q, q)
-        Normal matrix of all columns, of about unit diagonal; overwritten.
+        Normal matrix of all columns; overwritten.
     right : ndarray of shape (q,)
         Overwritten.
     own : slice
@@ -146,7 +158,10 @@ def _solve_without(normal, right, own):
     coefficients : ndarray of shape (q,)
     """
     normal[own], normal[:, own], right[own] = 0.0, 0.0, 0.0
-    normal.flat[:: len(normal) + 1] += _RIDGE
+    diagonal = normal.diagonal()
+    # Columns that are constant wherever weights are large have a variance of zero.
+    floor = np.finfo(float).eps * diagonal.max()
+    normal.flat[:: len(normal) + 1] += _RIDGE * diagonal + floor
     normal[own, own] = np.eye(own.stop - own.start)
     _, coefficients, info = lapack.dposv(normal.T, right, lower=1, overwrite_a=1)
     if info:

@@ -78,10 +78,11 @@ def _ratios(C, P, sizes):
     return np.log1p(excess / own) @ rows_that_count(sizes, r), own, own + excess
 
 
-def rows_that_count(sizes, n_nodes):
+def rows_that_count(sizes, n_nodes, n_curves=0):
     """Rows of each environment, corrected for small samples, (E + 1,)."""
     # At 50 rows and 20 nodes a test at 5 % would reject 20 % of the sinks, not 7 %.
-    return np.maximum(sizes - n_nodes / 2 - 1, 1.0)
+    shares = sizes / sizes.sum()
+    return np.maximum(sizes - n_nodes / 2 - 1 - n_curves * shares, 1.0)
 
 
 def noise_coefficients(own, shared, sizes):

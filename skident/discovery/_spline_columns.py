@@ -3,15 +3,28 @@
 import numpy as np
 from sklearn.preprocessing import SplineTransformer
 
-from skident.discovery._spline_tests import n_basis_functions
-
 _DEGREE = 3
-# More of them leave orders as they are (7 to 11 on models of 2 to 20 nodes).
-_MOST_BASIS = 8
+# Orders are as good with eight of them as with more. The bias of so few would be seen
+# by the tests of many rows, so that their number grows like the cubic root of these,
+# while the columns are few enough to be solved for quickly.
+_ENOUGH_BASIS, _MOST_BASIS = 8, 30
+_MOST_COLUMNS = 300
+# Rows for each of them that there are to be, and rows for each coefficient of cubics,
+# the least of splines, below which models are linear.
+_ROWS_A_BASIS, _ROWS_A_CUBIC = 3, 2
 # Directions below this share of the largest are rounding.
 _RANK_TOL = 1e-8
-# With fewer rows than these for a coefficient of the smallest cubic, models are linear.
-_ROWS_A_COEFFICIENT = 2
+
+
+def n_spline_functions(n_rows, n_variables):
+    """Splines of each variable; 0 leaves it linear."""
+    share = n_rows / max(n_variables - 1, 1)
+    if share < _ROWS_A_CUBIC * _DEGREE:
+        return 0
+    few = max(_ENOUGH_BASIS, _MOST_COLUMNS // n_variables)
+    wanted = max(_ENOUGH_BASIS, round(n_rows ** (1 / 3)))
+    wanted = min(wanted, few, _MOST_BASIS)
+    return min(wanted, max(_DEGREE + 1, int(np.ceil(share / _ROWS_A_BASIS))))
 
 
 class SplineColumns:
@@ -33,9 +46,7 @@ class SplineColumns:
 
     def __init__(self, X):
         n, d = X.shape
-        n_basis = min(n_basis_functions(n, max(d - 1, 1)), _MOST_BASIS)
-        if n < _ROWS_A_COEFFICIENT * _DEGREE * (d - 1):
-            n_basis = 0
+        n_basis = n_spline_functions(n, d)
         self.mean, self.scale = X.mean(axis=0), X.std(axis=0)
         self.scale = np.where(self.scale > 0, self.scale, 1.0)
         self.curves = [_Curve(x, n_basis) for x in self._units(X).T]

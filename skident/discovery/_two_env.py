@@ -75,8 +75,8 @@ class TwoEnvCausalDiscovery(
     marginals : {"auto", "normal", "standard"}, default="auto"
         Scale of the columns, pooled over environments: normal scores, which makes the
         order invariant to any monotone map of a column, or mean zero and unit variance.
-        "auto" with "splines" takes the one on which more regressions are invariant, and
-        is else "normal". "gaussian" always takes the latter.
+        "auto" with "splines" takes the one on which sinks have the larger p-values, and
+        is else "normal". "gaussian" always takes "standard".
     eta : float or "cv", default=0.3
         Ridge of "stein" and "logistic", dimensionless; "cv" takes the one in 0.01 to 3
         with the least held-out score matching loss of "stein".
@@ -153,7 +153,8 @@ class TwoEnvCausalDiscovery(
     margins_ : ndarray of shape (n_features - 1,)
         Second least criterion over the least, step by step from the last sink.
     sink_p_values_ : ndarray of shape (n_features - 1,), or None
-        How often the fitted model has a sink of a criterion as large, step by step.
+        How often the fitted model has a sink of a criterion as large, step by step;
+        with "splines" at most so often, if spreads do not hang on causes.
     noise_ratio_ : ndarray of shape (n_features,)
         Ratio of the coefficients of each node's noise in the first two auxiliary
         environments, ``(1 - 1 / s^2) / (1 - 1 / t^2)`` for scales s and t; NaN without
@@ -190,9 +191,10 @@ class TwoEnvCausalDiscovery(
     ``identifiability_`` tests what can be tested. Two environments identify linear
     models, and one no graph: the order is then that of [3]_, for additive Gaussian
     noise. Environments must not be standardised one by one: that erases what tells the
-    order. Wiggly functions of several causes at once are hard; see ``open_edges_``.
+    order. Wiggly functions of several causes at once are hard, and "splines" do not see
+    the direction of even functions, such as squares; see ``open_edges_``.
 
-    For d nodes and E environments of n rows "splines" take O(E n d^2 + E d^5)
+    For d nodes and E environments of n rows "splines" take O(E n d^2 + E d^4 + d^5)
     operations, "gaussian" O(E n d^2 + d^5), or d^4 with "collinearity", and "stein"
     O(d E n^3), n at most ``max_kernel_samples``, and O(n^2) numbers for each
     environment at work.

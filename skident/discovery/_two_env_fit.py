@@ -224,7 +224,8 @@ def criterion_of(est, n_environments):
     """What makes a sink, by the settings and the data; also "hessian" and "leaf"."""
     score = score_of(est)
     regressions = _is(score, "gaussian", "splines")
-    if n_environments < (2 if regressions else 3):
+    pairs = regressions and est.criterion not in ("studentized", "independence")
+    if n_environments < (2 if pairs else 3):
         return "leaf"
     if est.method == "hessian":
         return "hessian"

@@ -159,16 +159,25 @@ def test_pairs_that_no_single_environment_tells(kind):
     assert mean_misplaced(range(20), 2000, 2, kind=kind) <= 0.1
 
 
-def test_the_scale_on_which_regressions_are_invariant_is_taken():
-    pair = {"adjacency_matrix": np.array([[0, 1], [0, 0]]), "random_state": 1}
-    for kind, scale in (("additive", "standard"), ("pnl", "normal")):
+@pytest.mark.parametrize(
+    ("kind", "scale"), [("additive", "standard"), ("pnl", "normal")]
+)
+def test_the_scale_on_which_regressions_are_invariant_is_taken(kind, scale):
+    taken = 0
+    for seed in range(8):
         data = make_multi_env_scm(
-            1000, kind=kind, noise_scales=[[1, 1], [3, 0.5], [0.5, 3]], **pair
+            2000,
+            kind=kind,
+            adjacency_matrix=np.array([[0, 1], [0, 0]]),
+            noise_scales=[[1, 1], [3, 0.5], [0.5, 3]],
+            random_state=seed,
         )
         found = additive_order(blocks_of(data))
-        wanted = additive_order(blocks_of(data), marginals=scale)
         np.testing.assert_array_equal(found.order, [0, 1])
-        np.testing.assert_array_equal(found.sink_criteria, wanted.sink_criteria)
+        wanted = additive_order(blocks_of(data), marginals=scale)
+        taken += np.array_equal(found.sink_criteria, wanted.sink_criteria)
+    # Where both scales fit, either may be taken.
+    assert taken >= 5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -199,6 +208,65 @@ def test_equal_changes_tell_nothing():
     )
     found = additive_order(blocks_of(data))
     assert stats.chi2.sf(found.criterion_path[0], 2).min() > 1e-3
+
+
+def test_a_quiet_environment_is_a_matter_of_units():
+    # Weights are those of the quiet one, in which all columns are small.
+    cause = np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
+    for quiet in (1e-2, 1e-3, 1e-5):
+        data = make_multi_env_scm(
+            1000,
+            kind="linear",
+            adjacency_matrix=cause,
+            noise_scales=[[1, 1, 1], [quiet, 2 * quiet, quiet], [2, 0.7, 1.5]],
+            random_state=0,
+        )
+        found = additive_order(blocks_of(data), marginals="standard")
+        assert found.order[-1] == 2
+        assert stats.chi2.sf(found.sink_criteria[0], 4) > 1e-3
+
+
+@pytest.mark.parametrize("d", [10, 20, 24])
+def test_the_criterion_of_few_rows(d):
+    # 50 rows an environment and no edge: every node is a sink. Without counting curves
+    # off the rows a test at 5 % would reject 34 % of 24 nodes.
+    p_values = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        scales = np.exp(rng.uniform(-1.2, 1.2, (3, 1, d)))
+        found = additive_order(list(rng.normal(size=(3, 50, d)) * scales))
+        p_values.append(stats.chi2.sf(found.criterion_path[0], 2 * (d - 1)))
+    assert np.mean(np.concatenate(p_values) < 0.05) < 0.1
+
+
+def test_more_rows_bend_more():
+    # With eight splines 2,000 rows an environment would reject half of such sinks.
+    p_values = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        blocks = []
+        for one, two in [(1.0, 1.0), (3.0, 0.5), (0.5, 3.0)]:
+            x, s = one * rng.normal(size=2000), two * rng.normal(size=2000)
+            blocks.append(np.column_stack([x, 2 * np.sin(2 * x) + s]))
+        found = additive_order(blocks, marginals="standard")
+        p_values.append(stats.chi2.sf(found.criterion_path[0][1], 2))
+    assert np.min(p_values) > 1e-3
+
+
+def test_even_functions_leave_the_direction_open():
+    # The mean of x given x squared is zero in every environment.
+    open_edges = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        rows = []
+        for one, two in [(1.0, 1.0), (3.0, 0.5), (0.5, 3.0)]:
+            x, s = one * rng.normal(size=1000), two * rng.normal(size=1000)
+            rows.append(np.column_stack([x, x**2 / 2 + s]))
+        model = TwoEnvCausalDiscovery(random_state=0)
+        with pytest.warns(IdentifiabilityWarning, match="causes do not pass"):
+            model.fit(np.concatenate(rows), environments=np.repeat([0, 1, 2], 1000))
+        open_edges.append(model.open_edges_.any())
+    assert all(open_edges)
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])

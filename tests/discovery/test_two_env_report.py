@@ -69,6 +69,8 @@ def test_the_model_itself_passes(seed, estimator):
     assert any("narrowest choice" in note for note in report.notes)
     assert any("Variances in the base" in note for note in report.notes)
     assert any("around one line" in note for note in report.notes)
+    scale = any("columns were taken as" in note.lower() for note in report.notes)
+    assert scale == (estimator == "splines")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -100,6 +102,19 @@ def test_two_environments_only(seed, estimator):
     two = data.environments < 2
     violated = report(data.X[two], data.environments[two], score_estimator=estimator)
     assert CAUSE in violated
+
+
+@pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
+@pytest.mark.parametrize("criterion", ["studentized", "independence"])
+def test_two_environments_have_no_ratio(criterion):
+    # One difference lies along one line, for every node.
+    data = problem(0, n_samples=200)
+    two = data.environments < 2
+    model = TwoEnvCausalDiscovery(
+        criterion=criterion, score_estimator="gaussian", mechanism=None
+    )
+    model.fit(data.X[two], environments=data.environments[two])
+    assert any("curvature" in note for note in model.identifiability_.notes)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
