@@ -97,9 +97,9 @@ class MechanisticPDERegressor(
     threshold : float, default=0.05
         Of coefficients, in the units of the data.
     elimination_tol : float or None, default=None
-        Least relative rise of the loss that stops an elimination; None is what a
-        superfluous term explains by chance in one case of a thousand, by the data's own
-        errors. The published 0.004 suits some ten thousand values.
+        Least relative rise of the loss that stops an elimination, if it is five times
+        any before (the published 0.004 suits some ten thousand values). None is what a
+        superfluous term explains by chance once in a thousand cases, and twice.
     alpha_l1 : float, default=0.005
         Weight of the mean absolute coefficient, for "l1" and "adam".
     consistency_weight : float, default=1.0

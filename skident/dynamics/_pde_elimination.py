@@ -16,8 +16,11 @@ from skident.dynamics._pde_lm import (
 )
 from skident.dynamics._pde_patches import every_few
 
-# Removing a term of the equation costs this many times what any removal before did.
-_JUMP = 5.0
+# Removing a term of the equation costs this many times what any removal before did: as
+# published, and where the tolerance is that of chance. What chance allows says nothing
+# of the next term, and multiples of it would take faint true terms along. But rare
+# superfluous ones add a little more than the quantile, and mark the level themselves.
+JUMP, CHANCE_JUMP = 5.0, 2.0
 # Losses that should be ordered differ by the tolerance of the fits at most this many
 # times it.
 _SLACK = 10.0
@@ -120,6 +123,7 @@ def eliminate(
     support=None,
     theta0=None,
     tol=0.004,
+    jump=JUMP,
     max_iter=12,
     fit_tol=1e-6,
     full_path=False,
@@ -140,11 +144,12 @@ def eliminate(
         Start of the first fit.
     tol : float or None, default=0.004
         The path stops before the first removal that adds both more than
-        ``tol * loss + 1e-6 * variance of the data`` to the loss, and more than five
+        ``tol * loss + 1e-6 * variance of the data`` to the loss, and more than ``jump``
         times what any removal before it added. ``None`` is what the removal of a term
         that the equation lacks adds in one case of a thousand, as :func:`chance_tol`
         tells it from the data's own errors: the default suits some ten thousand
         residuals, and is too little where there are much fewer.
+    jump : float, default=5
     max_iter, fit_tol, linear_solver, n_jobs
         As :func:`fit_pde_terms` takes them, ``fit_tol`` as its ``tol``.
     full_path : bool, default=False
@@ -187,7 +192,7 @@ def eliminate(
     while steps[-1].support.any() and (chosen is None or full_path):
         parent = steps[-1].fit
         dropped, start = _least_missed(parent)
-        bound = max(tol * parent.loss + floor, _JUMP * largest)
+        bound = max(tol * parent.loss + floor, jump * largest)
         far = parent.loss + _FAR * bound if chosen is None else np.inf
         child = _refit(partial(fit, far=far), parent, dropped, start, fit_tol)
         if child.loss < (1.0 - _SLACK * fit_tol) * parent.loss and repaired < _REPAIRS:

@@ -7,6 +7,8 @@ import numpy as np
 
 from skident.dynamics._pde_correction import take_off_errors
 from skident.dynamics._pde_elimination import (
+    CHANCE_JUMP,
+    JUMP,
     EliminationPath,
     EliminationStep,
     chance_tol,
@@ -102,6 +104,7 @@ def _eliminated(model, patches, terms, field, support, start, tol):
         support=support,
         theta0=start,
         tol=tol,
+        jump=CHANCE_JUMP if model.elimination_tol is None else JUMP,
         max_iter=model.max_iter,
         **_options(model),
     )

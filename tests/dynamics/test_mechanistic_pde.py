@@ -15,6 +15,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skident.datasets import make_burgers
 from skident.dynamics import MechanisticPDERegressor, PDETerm
+from skident.dynamics import _pde_paths as pde_paths
 from skident.dynamics._pde_scores import explained
 from skident.exceptions import IdentifiabilityWarning
 from tests.dynamics._small_burgers import (
@@ -173,6 +174,21 @@ def test_the_tolerance_comes_from_the_data(sparsifier):
     np.testing.assert_array_equal(model.support_, [TRUTH != 0])
     model.set_params(elimination_tol=0.004).fit(burgers().X)
     assert model.path_[0].tol == 0.004
+
+
+@pytest.mark.parametrize(("tol", "jump"), [(None, 2.0), (0.004, 5.0)])
+def test_multiples_of_what_chance_allows_take_no_term(monkeypatch, tol, jump):
+    told = []
+
+    whole = pde_paths.eliminate
+
+    def eliminate(*args, **kwargs):
+        told.append(kwargs["jump"])
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(pde_paths, "eliminate", eliminate)
+    small(elimination_tol=tol).fit(burgers().X)
+    assert told and set(told) == {jump}
 
 
 @pytest.mark.parametrize("sparsifier", ["threshold", "l1"])

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from skident.datasets import make_burgers, make_spiral_rd
 from skident.dynamics import _pde_elimination
 from skident.dynamics._field_encoders import encode_field
 from skident.dynamics._pde_elimination import chance_tol, eliminate
-from skident.dynamics._pde_lm import fit_pde_terms
+from skident.dynamics._pde_lm import CLEAN, field_data, fit_pde_terms
 from skident.dynamics._pde_patches import make_patches
 from skident.dynamics._pde_terms import PDETerm, block_library
 from tests.dynamics._heat import cut, heat_field
@@ -67,6 +68,18 @@ def test_the_terms_of_heat_are_left(noise):
     refused = path.steps[path.chosen + 1]
     assert refused.increment > refused.bound
     assert all(step.increment <= step.bound for step in path.steps[: path.chosen + 1])
+
+
+@pytest.mark.parametrize("jump", [2.0, 1e9])
+def test_removals_before_bound_the_next(jump):
+    patches, _, path = heat_path(0.02, jump=jump)
+    rounding, largest = CLEAN * field_data(patches, 0).var(), 0.0
+    for above, below in pairwise(path.steps):
+        least = path.tol * above.loss + rounding
+        assert below.bound == pytest.approx(max(least, jump * largest))
+        largest = max(largest, below.increment)
+    # Whatever is bounded by nothing goes, true terms too.
+    assert path.fit.support.any() == (jump == 2.0)
 
 
 def test_the_full_path_ends_with_nothing():
