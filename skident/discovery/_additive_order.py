@@ -8,8 +8,8 @@ from scipy.linalg import lapack
 
 from skident.discovery._causal_order import Path, marginal_precisions, on_one_scale
 from skident.discovery._invariance_order import noise_coefficients, rows_that_count
-from skident.discovery._scores import precision_of, regular_covariance
-from skident.discovery._spline_columns import SplineColumns
+from skident.discovery._scores import covariance_of, precision_of, regular_covariance
+from skident.discovery._spline_columns import additive_columns
 
 # Variances, in those of the columns, that rounding leaves of an exact relation.
 _EXACT = 1e-12
@@ -70,14 +70,11 @@ def _plausibility(found, n_pairs):
 
 def _order(blocks, given):
     sizes = np.array([len(block) for block in blocks], dtype=np.float64)
-    columns = SplineColumns(np.concatenate(blocks))
-    owner, linear, d = columns.owner, columns.linear, blocks[0].shape[1]
-    moments = []
-    for block in blocks:
-        F = columns(block)
-        F -= F.mean(axis=0)
-        moments.append(F.T @ F / len(F))
-    M = np.stack(moments)
+    columns, owner = additive_columns(np.concatenate(blocks))
+    ends = np.cumsum([len(block) for block in blocks])
+    M = np.stack([covariance_of(F) for F in np.split(columns, ends[:-1])])
+    d = blocks[0].shape[1]
+    linear = np.searchsorted(owner, np.arange(d))
     both = np.ix_(range(len(M)), linear, linear)
     M[both] = [regular_covariance(C, n) for C, n in zip(M[both], sizes, strict=True)]
     P = np.stack([precision_of(C, n) for C, n in zip(M[both], sizes, strict=True)])

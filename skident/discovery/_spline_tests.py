@@ -18,12 +18,10 @@ _N_ROUNDS = 2
 _TINY = np.finfo(np.float64).tiny
 
 
-def n_basis_functions(n_samples, n_blocks):
-    """Ten each; below 30 rows a block a third of these, and never less than a cubic."""
+def n_basis_functions(n_samples, n_blocks, most=_N_BASIS):
+    """So many each, or a third of the rows a block, and never less than a cubic."""
     share = n_samples / max(n_blocks, 1)
-    if share >= 3 * _N_BASIS:
-        return _N_BASIS
-    return max(_DEGREE + 1, int(np.ceil(share / 3.0)))
+    return min(most, max(_DEGREE + 1, int(np.ceil(share / 3.0))))
 
 
 def spline_block(column, n_basis):

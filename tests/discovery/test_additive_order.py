@@ -11,15 +11,24 @@ from skident.discovery import TwoEnvCausalDiscovery
 from skident.discovery import _additive_order as module
 from skident.discovery._additive_order import additive_order
 from skident.discovery._invariance_order import invariance_order
-from skident.discovery._spline_columns import SplineColumns
+from skident.discovery._spline_columns import additive_columns
 from skident.exceptions import IdentifiabilityWarning
 
 FORK = np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
-SCALES = [[1, 1, 1], [3, 0.5, 2], [0.5, 3, 2]]
 
 
 def blocks_of(data):
     return [data.X[data.environments == e] for e in np.unique(data.environments)]
+
+
+def pair(seed, n, effect, scales=((1.0, 1.0), (3.0, 0.5), (0.5, 3.0))):
+    """Rows of a cause and ``effect(cause, noise)``, environment by environment."""
+    rng = np.random.default_rng(seed)
+    blocks = []
+    for one, two in scales:
+        x, s = one * rng.normal(size=n), two * rng.normal(size=n)
+        blocks.append(np.column_stack([x, effect(x, s)]))
+    return blocks
 
 
 def mean_misplaced(seeds, *args, **kwargs):
@@ -39,13 +48,11 @@ def mean_misplaced(seeds, *args, **kwargs):
 def test_columns_span_what_splines_span():
     rng = np.random.default_rng(0)
     X = np.column_stack([rng.normal(size=400) * 3 + 1, rng.gamma(2.0, size=400)])
-    columns = SplineColumns(X)
-    F = columns(X)
-    np.testing.assert_array_equal(columns.owner, np.repeat([0, 1], 7))
-    np.testing.assert_array_equal(columns.linear, [0, 7])
+    F, owner = additive_columns(X)
+    np.testing.assert_array_equal(owner, np.repeat([0, 1], 7))
     np.testing.assert_allclose(F.mean(axis=0), 0, atol=1e-10)
     for j in range(2):
-        mine = F[:, columns.owner == j]
+        mine = F[:, owner == j]
         np.testing.assert_allclose(mine.T @ mine / 400, np.eye(7), atol=1e-8)
         standard = (X[:, j] - X[:, j].mean()) / X[:, j].std()
         np.testing.assert_allclose(mine[:, 0], standard, atol=1e-12)
@@ -60,21 +67,15 @@ def test_columns_span_what_splines_span():
         np.testing.assert_allclose(here, there, atol=1e-6)
 
 
-def test_columns_go_on_linearly():
-    X = np.random.default_rng(0).normal(size=(300, 1))
-    columns = SplineColumns(X)
-    beyond = X.max() + np.arange(1.0, 4.0)
-    steps = np.diff(columns(beyond[:, None]), axis=0)
-    np.testing.assert_allclose(steps[0], steps[1], atol=1e-8)
-
-
 def test_columns_of_few_rows_or_values():
     rng = np.random.default_rng(0)
-    few = SplineColumns(rng.normal(size=(20, 5)))
-    np.testing.assert_array_equal(few.owner, np.arange(5))
+    _, owner = additive_columns(rng.normal(size=(20, 5)))
+    np.testing.assert_array_equal(owner, np.arange(5))
     binary = np.column_stack([np.arange(300) % 2, rng.normal(size=300)])
-    np.testing.assert_array_equal(SplineColumns(binary).owner, [0] + 7 * [1])
-    assert SplineColumns(np.ones((30, 2)))(np.ones((2, 2))).shape == (2, 2)
+    np.testing.assert_array_equal(additive_columns(binary)[1], [0] + 7 * [1])
+    F, owner = additive_columns(np.ones((30, 2)))
+    np.testing.assert_array_equal(owner, [0, 1])
+    np.testing.assert_array_equal(F, np.zeros((30, 2)))
 
 
 # -- regressions -------------------------------------------------------------------
@@ -184,25 +185,22 @@ def test_the_scale_on_which_regressions_are_invariant_is_taken(kind, scale):
 def test_means_that_move_with_the_noise_are_said(seed):
     # A skewed noise whose spread hangs on the cause: the mean moves with its size, by
     # more here than there, and no scale of the column makes it a sum.
-    rng = np.random.default_rng(seed)
-    rows = []
-    for one, two in [(1.0, 0.5), (2.0, 1.5), (0.7, 2.5)]:
-        x, s = one * rng.normal(size=2000), two * rng.normal(size=2000)
-        skewed = np.where(s > 0, 3 * s, s)
-        rows.append(np.column_stack([x, np.tanh(x) + np.exp(np.tanh(2 * x)) * skewed]))
+    def effect(x, s):
+        return np.tanh(x) + np.exp(np.tanh(2 * x)) * np.where(s > 0, 3 * s, s)
+
+    blocks = pair(seed, 2000, effect, [(1.0, 0.5), (2.0, 1.5), (0.7, 2.5)])
     model = TwoEnvCausalDiscovery(random_state=0)
     with pytest.warns(IdentifiabilityWarning, match="each sink looks like one"):
-        model.fit(np.concatenate(rows), environments=np.repeat([0, 1, 2], 2000))
+        model.fit(np.concatenate(blocks), environments=np.repeat([0, 1, 2], 2000))
     assert model.sink_p_values_.min() < 1e-3
 
 
 def test_equal_changes_tell_nothing():
     # All noises twice as large, and half: both directions fit.
-    pair = np.array([[0, 1], [0, 0]])
     data = make_multi_env_scm(
         1000,
         kind="linear",
-        adjacency_matrix=pair,
+        adjacency_matrix=np.array([[0, 1], [0, 0]]),
         noise_scales=[[1, 1], [2, 2], [0.5, 0.5]],
         random_state=0,
     )
@@ -212,12 +210,11 @@ def test_equal_changes_tell_nothing():
 
 def test_a_quiet_environment_is_a_matter_of_units():
     # Weights are those of the quiet one, in which all columns are small.
-    cause = np.array([[0, 0, 1], [0, 0, 1], [0, 0, 0]])
     for quiet in (1e-2, 1e-3, 1e-5):
         data = make_multi_env_scm(
             1000,
             kind="linear",
-            adjacency_matrix=cause,
+            adjacency_matrix=FORK,
             noise_scales=[[1, 1, 1], [quiet, 2 * quiet, quiet], [2, 0.7, 1.5]],
             random_state=0,
         )
@@ -243,11 +240,7 @@ def test_more_rows_bend_more():
     # With eight splines 2,000 rows an environment would reject half of such sinks.
     p_values = []
     for seed in range(10):
-        rng = np.random.default_rng(seed)
-        blocks = []
-        for one, two in [(1.0, 1.0), (3.0, 0.5), (0.5, 3.0)]:
-            x, s = one * rng.normal(size=2000), two * rng.normal(size=2000)
-            blocks.append(np.column_stack([x, 2 * np.sin(2 * x) + s]))
+        blocks = pair(seed, 2000, lambda x, s: 2 * np.sin(2 * x) + s)
         found = additive_order(blocks, marginals="standard")
         p_values.append(stats.chi2.sf(found.criterion_path[0][1], 2))
     assert np.min(p_values) > 1e-3
@@ -257,14 +250,10 @@ def test_even_functions_leave_the_direction_open():
     # The mean of x given x squared is zero in every environment.
     open_edges = []
     for seed in range(4):
-        rng = np.random.default_rng(seed)
-        rows = []
-        for one, two in [(1.0, 1.0), (3.0, 0.5), (0.5, 3.0)]:
-            x, s = one * rng.normal(size=1000), two * rng.normal(size=1000)
-            rows.append(np.column_stack([x, x**2 / 2 + s]))
+        blocks = pair(seed, 1000, lambda x, s: x**2 / 2 + s)
         model = TwoEnvCausalDiscovery(random_state=0)
         with pytest.warns(IdentifiabilityWarning, match="causes do not pass"):
-            model.fit(np.concatenate(rows), environments=np.repeat([0, 1, 2], 1000))
+            model.fit(np.concatenate(blocks), environments=np.repeat([0, 1, 2], 1000))
         open_edges.append(model.open_edges_.any())
     assert all(open_edges)
 
