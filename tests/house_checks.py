@@ -395,6 +395,17 @@ def check_constructor_is_mostly_keyword_only(estimator):
     assert len(positional) <= 3, f"keyword-only from the fourth on: {positional}"
 
 
+def check_settings_of_training_come_last(estimator):
+    names = list(inspect.signature(type(estimator)).parameters)
+    if "max_epochs" not in names:
+        return
+    wanted = ["max_epochs", "batch_size", "learning_rate", "tol"]
+    wanted += ["validation_fraction", "device", "net_params", "verbose", "random_state"]
+    if "tol" not in names:  # a schedule alone ends the training
+        wanted.remove("tol")
+    assert names[-len(wanted) :] == wanted
+
+
 def docstring_sections(cls):
     """Sections of a numpydoc docstring, by title; the summary under ""."""
     parts = re.split(r"^(\w[\w ]*)\n-{3,}$", inspect.getdoc(cls), flags=re.MULTILINE)

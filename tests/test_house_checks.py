@@ -106,6 +106,11 @@ class ManyPositional(AnchorRegressor):
         super().__init__(gamma)
 
 
+class TrainsWithoutHoldingOut(AnchorRegressor):
+    def __init__(self, gamma=10.0, *, max_epochs=1, batch_size=1, learning_rate=1.0):
+        super().__init__(gamma)
+
+
 class Terse(AnchorRegressor):
     """Least squares."""
 
@@ -156,6 +161,7 @@ FAULTS = {
     SwallowsInterrupt: "interrupt_passes_and_changes_nothing",
     DropsParam: "params_round_trip",
     ManyPositional: "constructor_is_mostly_keyword_only",
+    TrainsWithoutHoldingOut: "settings_of_training_come_last",
     Terse: "docstring_is_complete",
     UndocumentedParameter: "docstring_is_complete",
     UndocumentedAttribute: "docstring_is_complete",

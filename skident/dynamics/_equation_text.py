@@ -1,6 +1,14 @@
-"""Right-hand sides of equations as text."""
+"""Equations as text."""
 
 import numpy as np
+
+
+class PrintedEquations:
+    """Gives estimators whose ``equations`` are lines of text their ``print``."""
+
+    def print(self, precision=4):
+        """Print the equations, one a line, as :meth:`equations` writes them."""
+        print("\n".join(self.equations(precision)))
 
 
 def right_side(terms, coef, kept, precision, *, unit_factors=True):

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_array, check_random_state
 
-from skident.dynamics._equation_text import right_side
+from skident.dynamics._equation_text import PrintedEquations, right_side
 from skident.dynamics._libraries import make_library
 from skident.dynamics._ode_fit import check_params, check_table, fit_ode
 from skident.dynamics._ode_read import r2, read_back
@@ -31,7 +31,7 @@ _DTYPES = [np.float64, np.float32]
 
 
 class MechanisticODERegressor(
-    KeepsModule, CallbackSupportMixin, TransformerMixin, BaseEstimator
+    PrintedEquations, KeepsModule, CallbackSupportMixin, TransformerMixin, BaseEstimator
 ):
     """Sparse differential equations of trajectories, found by solving them.
 
@@ -97,14 +97,16 @@ class MechanisticODERegressor(
         "neural"; coefficients are in the units of the data anyway.
     hidden : int, default=1024
         Width of the networks.
-    max_epochs : int, default=400
-        Passes over the windows of a cycle of "neural".
-    batch_size : int, default=512
-        Windows an optimiser step.
+    max_epochs, batch_size : int, default=400 and 512
+        Passes over the windows of a cycle of "neural", and windows an optimiser step.
     learning_rate : float, default=5e-4
         Of Adam.
     tol : float, default=1e-5
-        "joint" stops where the loss falls by no more than this share of it.
+        "joint" stops where the loss falls by no more than this share of it. With
+        windows held out, an epoch of "neural" must improve their loss by it.
+    validation_fraction : float, default=0.0
+        Share of the windows that "neural" holds out, the last ones. A cycle then ends
+        after 10 epochs without improvement of their loss, and its best one is kept.
     device : str, default="auto"
         Device of the networks; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
@@ -113,8 +115,7 @@ class MechanisticODERegressor(
     verbose : int, default=0
         1 prints a line an epoch.
     random_state : int, RandomState instance or None, default=None
-        Seed of the networks. On a CPU the same seed and thread count give the same
-        bits.
+        Seed of the networks; on a CPU with as many threads the bits are the same.
 
     Attributes
     ----------
@@ -146,7 +147,9 @@ class MechanisticODERegressor(
         Cycles that the fit took.
     history_ : dict of ndarray
         Losses by Gauss-Newton step ("total", "solution", "smoothing"; "joint") or by
-        epoch ("total"; "neural"); empty for "varpro".
+        epoch ("total", "validation"; "neural"); empty for "varpro".
+    n_epochs_ : int
+        Epochs of "neural" over all cycles, else 0.
     module_ : torch.nn.Module
         The networks, on the CPU; with ``fitter="neural"`` only.
     identifiability_ : IdentifiabilityReport
@@ -175,8 +178,8 @@ class MechanisticODERegressor(
     Bartlett's weights. They know nothing of the choice of terms, nor of the bias that
     noise in the states has under "varpro".
 
-    Windows are solved in units of their mean step: rescaling time rescales coefficients
-    to rounding. All is computed in float64, whatever the precision of the data.
+    Windows are solved in float64 and in units of their mean step: rescaling time
+    rescales coefficients to rounding.
 
     For n rows, windows of w rows, p terms and D states "varpro" takes
     O(n w p (w + p)) operations with a stride of 1 and O(n p + w p^2) numbers; a step of
@@ -229,6 +232,7 @@ class MechanisticODERegressor(
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "tol": [Interval(Real, 0, None, closed="left")],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "device": [str],
         "net_params": [dict, None],
         "verbose": ["verbose"],
@@ -261,6 +265,7 @@ class MechanisticODERegressor(
         batch_size=512,
         learning_rate=5e-4,
         tol=1e-5,
+        validation_fraction=0.0,
         device="auto",
         net_params=None,
         verbose=0,
@@ -289,6 +294,7 @@ class MechanisticODERegressor(
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.tol = tol
+        self.validation_fraction = validation_fraction
         self.device = device
         self.net_params = net_params
         self.verbose = verbose
@@ -359,6 +365,7 @@ class MechanisticODERegressor(
         fitted.reconstruction_mse_ = float(np.square(table.data - fit.solutions).mean())
         fitted.n_cycles_run_ = fit.n_cycles
         fitted.history_ = fit.history
+        fitted.n_epochs_ = len(fit.history["total"]) if fit.module is not None else 0
         if fit.module is not None:
             fitted.module_ = fit.module
         fitted._largest = np.abs(table.data).max(axis=0)
@@ -461,16 +468,8 @@ class MechanisticODERegressor(
             it says which, and when.
         """
         check_is_fitted(self)
-        return simulate(
-            self._coef,
-            self._library,
-            self._largest,
-            self._names(),
-            x0,
-            times,
-            controls,
-            rtol,
-        )
+        known = self._coef, self._library, self._largest, self._names()
+        return simulate(*known, x0, times, controls, rtol)
 
     def reconstruct(self, X, *, trajectories=None, times=None):
         """Solutions of the equations on windows: trajectories without their noise.
@@ -561,10 +560,6 @@ class MechanisticODERegressor(
             + right_side(self.terms_, coef, coef, precision, unit_factors=False)
             for name, coef in zip(self._names(), self.coef_, strict=False)
         ]
-
-    def print(self, precision=4):
-        """Print the equations, one a line, as :meth:`equations` writes them."""
-        print("\n".join(self.equations(precision)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -5,6 +5,7 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 
+from skident.dynamics._equation_text import PrintedEquations
 from skident.dynamics._pde_equations import equation_strings, field_names
 from skident.dynamics._pde_fit import (
     FIELD_INPUT,
@@ -39,6 +40,7 @@ _POSITIVE = Interval(Real, 0, None, closed="neither")
 
 
 class MechanisticPDERegressor(
+    PrintedEquations,
     KeepsModule,
     CallbackSupportMixin,
     OneToOneFeatureMixin,
@@ -99,7 +101,7 @@ class MechanisticPDERegressor(
     elimination_tol : float or None, default=None
         Least relative rise of the loss that stops an elimination, if it is five times
         any before (the published 0.004 suits some ten thousand values). None is what a
-        superfluous term explains by chance once in a thousand cases, and twice.
+        superfluous term explains by chance once in a thousand, if twice any before.
     alpha_l1 : float, default=0.005
         Weight of the mean absolute coefficient, for "l1" and "adam".
     consistency_weight : float, default=1.0
@@ -124,7 +126,11 @@ class MechanisticPDERegressor(
         Of "adam".
     tol : float, default=1e-4
         ``fit`` warns if in one tenth of ``max_epochs`` the loss of "adam" still falls
-        by more than this share of its first epoch's.
+        by more than this share of its first epoch's. With patches held out, an epoch
+        must improve their loss by it.
+    validation_fraction : float, default=0.0
+        Share of the patches that "adam" holds out, the last ones. Training then ends
+        after 10 epochs without improvement of their loss, and the best one is kept.
     device : str, default="auto"
         Device of "adam"; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
@@ -256,6 +262,7 @@ class MechanisticPDERegressor(
         "batch_size": [_COUNT],
         "learning_rate": [_POSITIVE],
         "tol": [_NON_NEGATIVE],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
         "device": [str],
         "net_params": [dict, None],
         "verbose": ["verbose"],
@@ -293,6 +300,7 @@ class MechanisticPDERegressor(
         batch_size=10,
         learning_rate=1e-5,
         tol=1e-4,
+        validation_fraction=0.0,
         device="auto",
         net_params=None,
         verbose=0,
@@ -326,6 +334,7 @@ class MechanisticPDERegressor(
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.tol = tol
+        self.validation_fraction = validation_fraction
         self.device = device
         self.net_params = net_params
         self.verbose = verbose
@@ -456,9 +465,8 @@ class MechanisticPDERegressor(
         times : array-like of shape (n_times,)
             Increasing.
         boundary : array-like of shape (n_times, n_features) or None, default=None
-            Snapshots at ``times`` whose values at the ends of the spatial axes are
-            kept to, and nothing else of them is read. None keeps those of ``x0``.
-            Not read if ``periodic``.
+            Snapshots at ``times``, of which the values at the ends of spatial axes are
+            kept to. None keeps those of ``x0``. Not read if ``periodic``.
         method : {"auto", "picard", "mol"}, default="auto"
             "picard": the linear solver marches through time, its coefficients frozen at
             the solution before, until both agree. "mol": the nodes as one stiff system
@@ -482,16 +490,9 @@ class MechanisticPDERegressor(
             If the sweeps of "picard" do not settle.
         """
         check_is_fitted(self)
-        fields = simulate(
-            self._equations(),
-            x0,
-            times,
-            boundary,
-            method,
-            n_fields=self.n_fields,
-            step=self.spacing_[0],
-            linear_solver=self.linear_solver,
-        )
+        solver = {"step": self.spacing_[0], "linear_solver": self.linear_solver}
+        equations, n = self._equations(), self.n_fields
+        fields = simulate(equations, x0, times, boundary, method, n_fields=n, **solver)
         return fields.reshape(len(fields), -1)
 
     def equations(self, precision=4):
@@ -514,10 +515,6 @@ class MechanisticPDERegressor(
             for j in range(self.n_fields)
         ]
         return equation_strings(fields, names, self.coef_, self.support_, precision)
-
-    def print(self, precision=4):
-        """Print the equations, one a line, as :meth:`equations` writes them."""
-        print("\n".join(self.equations(precision)))
 
     def score(self, X, y=None, *, trajectories=None, times=None, sample_weight=None):
         """Share of the spread of the data that the equations' solutions explain.
@@ -583,8 +580,7 @@ class MechanisticPDERegressor(
 
     def _snapshots(self, X):
         X = self._validated(X)
-        shape = (*self.grid_shape_, self.n_fields)
-        return X, X.astype(np.float64).reshape(-1, *shape)
+        return X, X.astype(np.float64).reshape(-1, *self.grid_shape_, self.n_fields)
 
     def _experiments(self, X, trajectories, times):
         X = self._validated(X)

@@ -12,7 +12,7 @@ from skident.solvers import PdeSystem
 from skident.solvers._pde_torch import solve_tensors
 from skident.utils import iterate
 from skident.utils._torch import placed
-from skident.utils._training_net import train_module
+from skident.utils._training_net import last_held_out, train_module
 
 # Frames of one snapshot, for a network that looks along time: a field at rest.
 _REST = 9
@@ -296,7 +296,7 @@ def train(model, X, patches, terms, seed):
     theta : ndarray of shape (n_fields, n_terms)
         Coefficients, in the units of the data.
     history : dict of ndarray
-        "total", the loss by epoch.
+        "total", the loss by epoch, and "validation" with patches held out.
     """
     net_params = dict(model.net_params or {})
     sizes = {
@@ -320,6 +320,7 @@ def train(model, X, patches, terms, seed):
     }
     for k in range(len(patches[0].shape)):
         arrays[f"nodes{k}"] = np.stack([patch.coordinates[k] for patch in patches])
+    arrays, held = last_held_out(arrays, model.validation_fraction)
     config = {
         "n_fields": model.n_fields,
         "n_axes": len(patches[0].shape),
@@ -333,6 +334,7 @@ def train(model, X, patches, terms, seed):
         config,
         SolutionLoss,
         arrays,
+        held=held,
         options=model.get_params(deep=False) | {"net_params": net_params},
         seed=seed,
         epochs=iterate(model, model.max_epochs, X, None),

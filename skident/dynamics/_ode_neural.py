@@ -35,12 +35,13 @@ def fit_neural(fit, table, library, params, states, seed, steps):
     """
     from skident.dynamics import _mechanistic_ode_net as nets
     from skident.utils._torch import module_arrays
-    from skident.utils._training_net import train_module
+    from skident.utils._training_net import last_held_out, train_module
 
     n_states, p = table.data.shape[1], len(library)
     # The network takes windows of one length; trajectories that are shorter stay out.
     whole = [group for group in fit.solved if group.length == fit.window]
     arrays, criterion = _batches(whole, states, table, library, params)
+    arrays, held = last_held_out(arrays, params.validation_fraction)
     config = {
         "length": fit.window,
         "n_states": n_states,
@@ -63,21 +64,22 @@ def fit_neural(fit, table, library, params, states, seed, steps):
     )
     sizes = np.array([term_sizes(fit.triangles, d) for d in range(n_states)])
     support = np.ones((n_states, p), bool)
-    cycles, losses = [], []
+    cycles, histories = [], []
     for cycle in steps(params.n_cycles):
         module, history = train_module(
             nets.WindowNet,
             config | {"start": start},
             nets.SolvedWindows,
             arrays,
+            held=held,
             options=params.get_params(deep=False),
             # Each cycle goes on from the weights of the last, in another order.
             seed=(seed + cycle) % 2**31,
             **criterion,
         )
         coef = nets.coefficients(module)
-        losses.append(history["total"])
-        cycles.append((support, coef, history["total"][-1]))
+        histories.append(history)
+        cycles.append((support, coef, _kept_loss(history)))
         fit.n_cycles = cycle + 1
         joint.states = [
             nets.smoothed_windows(module, states[group.group.rows]) for group in whole
@@ -102,11 +104,20 @@ def fit_neural(fit, table, library, params, states, seed, steps):
         n_values = table.data.shape[1] * sum(group.group.rows.size for group in whole)
         cycles.append((support, coef, joint.loss(coef).sum() / n_values))
     fit.module, fit.coef, fit.support = module, coef, support
-    fit.history = {"total": np.concatenate(losses)}
+    fit.history = {
+        name: np.concatenate([history[name] for history in histories])
+        for name in histories[0]
+    }
     fit.stderr = coupled_errors(joint.linearised(coef, support), coef, support)
     fit.path = [_cycles_path(cycles, d, coef, fit.stderr) for d in range(n_states)]
     fit.states = average(whole, joint.states, table.data)
     fit.solutions = average(whole, joint.solutions(coef), table.data)
+
+
+def _kept_loss(history):
+    """Loss of the epoch whose weights a training kept."""
+    held = history.get("validation")
+    return history["total"][-1 if held is None else np.argmin(held)]
 
 
 def _batches(whole, states, table, library, params):

@@ -253,7 +253,7 @@ class ScalableMNNRegressor(
             If the loss was still falling at the end.
         """
         from skident.dynamics import _scalable_mnn_net as nets
-        from skident.utils._training_net import train_module
+        from skident.utils._training_net import last_held_out, train_module
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, _learned)
@@ -282,23 +282,22 @@ class ScalableMNNRegressor(
         n_given = config["n_init_steps"] * self.state_dim
         if not config["from_past"]:
             arrays["start"] = future[:, :n_given]
-        held = {name: array[n_train:] for name, array in arrays.items()}
+        train, held = last_held_out(arrays, self.validation_fraction)
         fitted.module_, fitted.history_ = train_module(
             nets.Forecaster,
             config,
             nets.WindowLoss,
-            {name: array[:n_train] for name, array in arrays.items()},
-            held=held if n_train < len(X) else None,
+            train,
+            held=held,
             options=self.get_params(deep=False),
             seed=seed,
             epochs=iterate(self, self.max_epochs, X, y),
         )
         fitted.n_nodes_ = fitted.module_.n_nodes
         fitted.n_epochs_ = len(fitted.history_["total"])
-        seen = slice(n_train, None) if n_train < len(X) else slice(n_train)
         fitted.identifiability_ = fitted._examine(
-            {name: array[seen] for name, array in arrays.items()},
-            rows="rows held out" if n_train < len(X) else "rows trained on",
+            train if held is None else held,
+            rows="rows trained on" if held is None else "rows held out",
         )
         take_over(self, fitted, _learned)
         unit = float(np.mean(future[:n_train].astype(np.float64) ** 2))

@@ -72,6 +72,30 @@ class HoldOut:
         return dataset, type(dataset)(held)
 
 
+def last_held_out(arrays, fraction):
+    """Hold out the last rows, as neighbours are alike.
+
+    Parameters
+    ----------
+    arrays : dict of ndarray of shape (n, ...)
+    fraction : float
+        In [0, 1).
+
+    Returns
+    -------
+    arrays : dict of ndarray
+        The first rows.
+    held : dict of ndarray or None
+        The last ones; None where there would be none.
+    """
+    n_rows = len(next(iter(arrays.values())))
+    n_train = n_rows - int(fraction * n_rows)
+    if n_train == n_rows:
+        return arrays, None
+    first = {name: array[:n_train] for name, array in arrays.items()}
+    return first, {name: array[n_train:] for name, array in arrays.items()}
+
+
 def not_finite(what, value, epoch):
     """The error of a fit that diverged in an epoch."""
     return FloatingPointError(

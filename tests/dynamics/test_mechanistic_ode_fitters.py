@@ -224,12 +224,29 @@ def test_networks_pickle_without_torch_objects():
     found = model(
         fitter="neural", hidden=4, max_epochs=3, n_cycles=1, window=8, stride=4
     ).fit(X)
-    assert len(found.history_["total"]) == 3
+    assert len(found.history_["total"]) == found.n_epochs_ == 3
     assert "module_" not in found.__getstate__()
     twin = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(twin.reconstruct(X), found.reconstruct(X))
     # Windows that the network does not know pass as they are.
     assert np.isfinite(found.reconstruct(X[:7])).all()
+
+
+@pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")
+def test_windows_held_out_choose_the_epoch():
+    X = prey_and_predators(60)
+    params = {"fitter": "neural", "hidden": 4, "n_cycles": 1, "window": 8, "stride": 4}
+    params |= {"learning_rate": 0.3, "threshold": 0.0, "validation_fraction": 0.25}
+    found = model(max_epochs=40, **params).fit(X)
+    held = found.history_["validation"]
+    assert len(held) == len(found.history_["total"]) == found.n_epochs_
+    # At this rate the loss trembles: the best epoch is not the last, and ten without a
+    # better one end the training.
+    best = int(np.argmin(held))
+    assert found.n_epochs_ == best + 11 < 40
+    again = model(max_epochs=best + 1, **params).fit(X)
+    np.testing.assert_array_equal(again.history_["validation"], held[: best + 1])
+    np.testing.assert_array_equal(again.coef_, found.coef_)
 
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")

@@ -194,6 +194,22 @@ def test_a_gradient_step_is_reproducible_and_leaves_generators_alone():
     assert torch.equal(state, torch.get_rng_state())
 
 
+def test_patches_held_out_choose_the_epoch():
+    X = burgers().X
+    params = {"terms": BURGERS, "threshold": 0.0, "learning_rate": 0.1}
+    params |= {"validation_fraction": 0.4}
+    model = quiet(cheap(max_epochs=40, **params), X)
+    held = model.history_["validation"]
+    assert len(held) == len(model.history_["total"]) == model.n_epochs_
+    # At this rate the loss trembles: the best epoch is not the last, and ten without a
+    # better one end the training.
+    best = int(np.argmin(held))
+    assert model.n_epochs_ == best + 11 < 40
+    again = quiet(cheap(max_epochs=best + 1, **params), X)
+    np.testing.assert_array_equal(again.history_["validation"], held[: best + 1])
+    np.testing.assert_array_equal(again.coef_, model.coef_)
+
+
 @pytest.mark.slow
 def test_networks_find_burgers():
     model = small(
