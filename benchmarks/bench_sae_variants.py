@@ -41,8 +41,9 @@ def rows(size, scale, seed):
     data = make_sparse_dictionary(
         STEPS * BATCH + 10_000, n, k_atoms, active, random_state=seed, **mixtures
     )
-    X = data.X.astype(np.float16)
-    return X[:-10_000], data.X[-10_000:], data.dictionary
+    # A copy, or all rows would stay in memory a second time.
+    test = data.X[-10_000:].copy()
+    return data.X[:-10_000].astype(np.float16), test, data.dictionary
 
 
 def fitted(path, X, size, variant, l1_weight, seed):

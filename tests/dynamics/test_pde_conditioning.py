@@ -136,6 +136,29 @@ def test_terms_that_could_be_exchanged_are_named(offset, verdict):
     assert sentences == (expected if offset else [])
 
 
+def test_an_exchange_costs_what_refitting_with_it_does():
+    # Waves of nearly one length under noise: damping does almost what diffusion does,
+    # and no few of the patches would tell which of the two it is.
+    t, x = 0.1 * np.arange(64), np.linspace(0.0, 2 * np.pi, 128)
+    waves = [
+        np.cos(k * x + phase) * np.exp(-0.01 * k**2 * t[:, None])
+        for k, phase in ((5, 0.3), (6, 1.0))
+    ]
+    field = sum(waves)[..., None]
+    noise = 0.3 * np.random.default_rng(0).standard_normal(field.shape)
+    patches = cut(field, [t, x], field + noise, patch_size=(8, 24))
+    assert len(patches) > 30
+    terms = [PDETerm("u_xx"), PDETerm("u")]
+    diffusion, damping = (
+        fit_pde_terms(patches, terms, kept) for kept in ([1, 0], [0, 1])
+    )
+    tol = 1e-3
+    assumption, _ = swap_check(patches, terms, [diffusion], ["u"], tol=tol)
+    cost = (damping.loss - diffusion.loss) / (tol * diffusion.loss)
+    # Waves decay by exp(-0.36 * 0.7) within a patch: linear to half of that exponent.
+    assert assumption.statistic == pytest.approx(cost, rel=0.13)
+
+
 def test_nothing_is_exchanged_where_no_term_was_removed():
     field, axes = heat_field(12, 12)
     patches = cut(field, axes)
