@@ -105,8 +105,9 @@ class MechanisticODERegressor(
         "joint" stops where the loss falls by no more than this share of it. With
         windows held out, an epoch of "neural" must improve their loss by it.
     validation_fraction : float, default=0.0
-        Share of the windows that "neural" holds out, the last ones. A cycle then ends
-        after 10 epochs without improvement of their loss, and its best one is kept.
+        Share of the windows, the last ones, that networks are not trained on, nor on
+        windows that overlap these. A cycle then ends after 10 epochs without
+        improvement of their loss, and its best one is kept.
     device : str, default="auto"
         Device of the networks; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
@@ -147,7 +148,8 @@ class MechanisticODERegressor(
         Cycles that the fit took.
     history_ : dict of ndarray
         Losses by Gauss-Newton step ("total", "solution", "smoothing"; "joint") or by
-        epoch ("total", "validation"; "neural"); empty for "varpro".
+        epoch ("total", and "validation" of windows held out; "neural"); empty for
+        "varpro".
     n_epochs_ : int
         Epochs of "neural" over all cycles, else 0.
     module_ : torch.nn.Module

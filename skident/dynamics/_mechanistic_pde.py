@@ -129,8 +129,9 @@ class MechanisticPDERegressor(
         by more than this share of its first epoch's. With patches held out, an epoch
         must improve their loss by it.
     validation_fraction : float, default=0.0
-        Share of the patches that "adam" holds out, the last ones. Training then ends
-        after 10 epochs without improvement of their loss, and the best one is kept.
+        Share of the patches, those of the last times, that networks are not trained
+        on, nor on patches that share their frames. Training then ends after 10 epochs
+        without improvement of their loss, and the best one is kept.
     device : str, default="auto"
         Device of "adam"; "auto" is "cuda" if there is one, else "cpu".
     net_params : dict or None, default=None
@@ -179,7 +180,7 @@ class MechanisticPDERegressor(
     n_iter_ : int
         Steps of "lm" over all sets of terms, the most of any field; at least 1.
     history_ : dict of ndarray
-        Losses of "adam" by epoch, else empty.
+        Losses of "adam" by epoch ("total", "validation"), else empty.
     n_epochs_ : int
         Number of epochs of "adam", else 0.
     module_ : torch.nn.Module

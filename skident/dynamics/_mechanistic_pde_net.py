@@ -12,7 +12,7 @@ from skident.solvers import PdeSystem
 from skident.solvers._pde_torch import solve_tensors
 from skident.utils import iterate
 from skident.utils._torch import placed
-from skident.utils._training_net import last_held_out, train_module
+from skident.utils._training_net import at_rows, train_module
 
 # Frames of one snapshot, for a network that looks along time: a field at rest.
 _REST = 9
@@ -177,7 +177,8 @@ class SolutionLoss(nn.Module):
         loss = _mean_absolute((solution - data) / self.scale, observed)
         consistency = _mean_absolute((encoded - near) / self.scale, seen)
         loss = loss + self.consistency_weight * consistency
-        return loss + self.alpha * theta.abs().mean()
+        # A price of training, which patches held out would not tell.
+        return loss + self.alpha * theta.abs().mean() if self.training else loss
 
     def solve(self, encoded, theta, batch):
         """Solutions of every field's equation on every patch.
@@ -320,7 +321,9 @@ def train(model, X, patches, terms, seed):
     }
     for k in range(len(patches[0].shape)):
         arrays[f"nodes{k}"] = np.stack([patch.coordinates[k] for patch in patches])
-    arrays, held = last_held_out(arrays, model.validation_fraction)
+    train, held = _split(patches, model.validation_fraction)
+    held = at_rows(arrays, held) if held.any() else None
+    arrays = at_rows(arrays, train)
     config = {
         "n_fields": model.n_fields,
         "n_axes": len(patches[0].shape),
@@ -350,6 +353,37 @@ def train(model, X, patches, terms, seed):
     theta = np.empty_like(found)
     theta[:, order] = found
     return module, theta, history
+
+
+def _split(patches, fraction):
+    """Patches to train on, and those of the last times, which share no frame with them.
+
+    Parameters
+    ----------
+    patches : list of Patch
+    fraction : float
+        Least share of the patches that are held out, if it makes one.
+
+    Returns
+    -------
+    train, held : ndarray of bool
+    """
+    began = [(patch.experiment, patch.start[0]) for patch in patches]
+    n_held = int(fraction * len(patches))
+    if n_held == 0:
+        return np.ones(len(patches), bool), np.zeros(len(patches), bool)
+    cut = sorted(began)[-n_held]
+    held = np.array([place >= cut for place in began])
+    ended = [(patch.experiment, patch.start[0] + patch.shape[0]) for patch in patches]
+    train = np.array(
+        [place[0] < cut[0] or (place[0] == cut[0] and place <= cut) for place in ended]
+    )
+    if not train.any():
+        raise ValueError(
+            f"validation_fraction={fraction} leaves no patch to train on that shares "
+            f"no frame with the {held.sum()} held out, of {len(patches)}."
+        )
+    return train, held
 
 
 def _block_number(terms, j):

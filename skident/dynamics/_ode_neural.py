@@ -35,13 +35,15 @@ def fit_neural(fit, table, library, params, states, seed, steps):
     """
     from skident.dynamics import _mechanistic_ode_net as nets
     from skident.utils._torch import module_arrays
-    from skident.utils._training_net import last_held_out, train_module
+    from skident.utils._training_net import at_rows, train_module
 
     n_states, p = table.data.shape[1], len(library)
     # The network takes windows of one length; trajectories that are shorter stay out.
     whole = [group for group in fit.solved if group.length == fit.window]
     arrays, criterion = _batches(whole, states, table, library, params)
-    arrays, held = last_held_out(arrays, params.validation_fraction)
+    train, held = _split(whole, params.validation_fraction)
+    held = None if held is None else at_rows(arrays, held)
+    arrays = at_rows(arrays, train)
     config = {
         "length": fit.window,
         "n_states": n_states,
@@ -64,6 +66,7 @@ def fit_neural(fit, table, library, params, states, seed, steps):
     )
     sizes = np.array([term_sizes(fit.triangles, d) for d in range(n_states)])
     support = np.ones((n_states, p), bool)
+    n_values = n_states * sum(group.group.rows.size for group in whole)
     cycles, histories = [], []
     for cycle in steps(params.n_cycles):
         module, history = train_module(
@@ -79,11 +82,11 @@ def fit_neural(fit, table, library, params, states, seed, steps):
         )
         coef = nets.coefficients(module)
         histories.append(history)
-        cycles.append((support, coef, _kept_loss(history)))
         fit.n_cycles = cycle + 1
         joint.states = [
             nets.smoothed_windows(module, states[group.group.rows]) for group in whole
         ]
+        cycles.append((support, coef, joint.loss(coef).sum() / n_values))
         if params.sparsifier == "elimination":
             linear = joint.linearised(coef, support)
             paths = coupled_paths(linear, support, params, fit.triangles)
@@ -101,7 +104,6 @@ def fit_neural(fit, table, library, params, states, seed, steps):
             nets.as_tensors(module_arrays(module) | {"mask": support.astype(float)})
         )
         coef = nets.coefficients(module)
-        n_values = table.data.shape[1] * sum(group.group.rows.size for group in whole)
         cycles.append((support, coef, joint.loss(coef).sum() / n_values))
     fit.module, fit.coef, fit.support = module, coef, support
     fit.history = {
@@ -114,10 +116,35 @@ def fit_neural(fit, table, library, params, states, seed, steps):
     fit.solutions = average(whole, joint.solutions(coef), table.data)
 
 
-def _kept_loss(history):
-    """Loss of the epoch whose weights a training kept."""
-    held = history.get("validation")
-    return history["total"][-1 if held is None else np.argmin(held)]
+def _split(whole, fraction):
+    """Windows to train on, and the last ones, which share no row with these.
+
+    Parameters
+    ----------
+    whole : list of solved groups of windows
+    fraction : float
+        Of the windows, held out.
+
+    Returns
+    -------
+    train : ndarray of int
+        Places among the windows of all groups.
+    held : ndarray of int or None
+        None where there would be none.
+    """
+    first, last = np.concatenate([group.group.rows[:, [0, -1]] for group in whole]).T
+    order = np.argsort(first, kind="stable")
+    n_train = len(order) - int(fraction * len(order))
+    train, held = order[:n_train], order[n_train:]
+    if len(held) == 0:
+        return np.arange(len(order)), None
+    train = np.sort(train[last[train] < first[held].min()])
+    if len(train) == 0:
+        raise ValueError(
+            f"validation_fraction={fraction} leaves no window to train on that shares "
+            f"no row with the {len(held)} held out, of {len(order)}."
+        )
+    return train, held
 
 
 def _batches(whole, states, table, library, params):

@@ -377,17 +377,19 @@ def _sensitivities(patches, terms, theta, weights, field, linear_solver, n_jobs)
     As long as it has columns: products of columns would square their condition.
     """
     every = np.ones(len(terms), bool)
-    parts = Parallel(n_jobs=n_jobs)(
-        delayed(patch_residuals)(
+    triangles = Parallel(n_jobs=n_jobs)(
+        delayed(_patch_triangle)(
             patch, terms, theta, every, field=field, linear_solver=linear_solver
         )
         for patch in patches
     )
-    triangle = np.zeros((0, len(terms) + 1))
-    for weight, (_, _, residuals, jacobian, _) in zip(weights, parts, strict=True):
-        rows = np.sqrt(weight) * np.column_stack([jacobian, residuals])
-        triangle = np.linalg.qr(np.vstack([triangle, rows]), mode="r")
-    return triangle
+    rows = [np.sqrt(w) * part for w, part in zip(weights, triangles, strict=True)]
+    return np.linalg.qr(np.vstack(rows), mode="r")
+
+
+def _patch_triangle(*args, **options):
+    _, _, residuals, jacobian, _ = patch_residuals(*args, **options)
+    return np.linalg.qr(np.column_stack([jacobian, residuals]), mode="r")
 
 
 def _least_squares(columns, target):

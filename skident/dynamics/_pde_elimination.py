@@ -150,6 +150,7 @@ def eliminate(
         tells it from the data's own errors: the default suits some ten thousand
         residuals, and is too little where there are much fewer.
     jump : float, default=5
+        2 goes with the tolerance of chance, :data:`CHANCE_JUMP`.
     max_iter, fit_tol, linear_solver, n_jobs
         As :func:`fit_pde_terms` takes them, ``fit_tol`` as its ``tol``.
     full_path : bool, default=False

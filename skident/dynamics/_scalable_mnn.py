@@ -253,7 +253,7 @@ class ScalableMNNRegressor(
             If the loss was still falling at the end.
         """
         from skident.dynamics import _scalable_mnn_net as nets
-        from skident.utils._training_net import last_held_out, train_module
+        from skident.utils._training_net import at_rows, train_module
 
         # On a copy: whatever goes wrong, this estimator stays as it was.
         fitted = blank_copy(self, _learned)
@@ -282,7 +282,8 @@ class ScalableMNNRegressor(
         n_given = config["n_init_steps"] * self.state_dim
         if not config["from_past"]:
             arrays["start"] = future[:, :n_given]
-        train, held = last_held_out(arrays, self.validation_fraction)
+        train = at_rows(arrays, slice(n_train))
+        held = at_rows(arrays, slice(n_train, None)) if n_train < len(X) else None
         fitted.module_, fitted.history_ = train_module(
             nets.Forecaster,
             config,

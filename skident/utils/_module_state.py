@@ -18,15 +18,15 @@ def warn_if_unfinished(history, tol, max_epochs, unit):
     Parameters
     ----------
     history : dict of ndarray
-        Rows that were held out tell by themselves when to stop.
+        Where rows were held out, their losses count.
     tol : float
     max_epochs : int
     unit : float
         Loss that a fall is compared with.
     """
-    losses = history["total"]
+    losses = history.get("validation", history["total"])
     window = max(1, max_epochs // 10)
-    if "validation" in history or len(losses) < max_epochs or unit <= 0:
+    if len(losses) < max_epochs or unit <= 0:
         return
     fell = math.inf
     if len(losses) >= 2 * window:

@@ -45,6 +45,8 @@ class Watch(Callback):
         if self.tol is None:
             return
         loss = epoch["valid_loss"]
+        if not math.isfinite(loss):
+            raise not_finite("held-out loss", loss, len(net.history))
         if self.best is None or loss < self.best:
             enough = self.best is None or self.best - loss > self.tol * abs(self.best)
             self.best, self.arrays = loss, module_arrays(net.module_)
@@ -72,28 +74,19 @@ class HoldOut:
         return dataset, type(dataset)(held)
 
 
-def last_held_out(arrays, fraction):
-    """Hold out the last rows, as neighbours are alike.
+def at_rows(arrays, rows):
+    """The same rows of all arrays.
 
     Parameters
     ----------
     arrays : dict of ndarray of shape (n, ...)
-    fraction : float
-        In [0, 1).
+    rows : slice or ndarray
 
     Returns
     -------
     arrays : dict of ndarray
-        The first rows.
-    held : dict of ndarray or None
-        The last ones; None where there would be none.
     """
-    n_rows = len(next(iter(arrays.values())))
-    n_train = n_rows - int(fraction * n_rows)
-    if n_train == n_rows:
-        return arrays, None
-    first = {name: array[:n_train] for name, array in arrays.items()}
-    return first, {name: array[n_train:] for name, array in arrays.items()}
+    return {name: array[rows] for name, array in arrays.items()}
 
 
 def not_finite(what, value, epoch):
