@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, TransformerMixin, cl
 from sklearn.utils import check_random_state
 
 from skident.metrics import code_stability, dictionary_cosine_similarity, match_atoms
-from skident.metrics._stability import support_overlap
+from skident.metrics._stability import chance_overlap, support_overlap
 from skident.utils import Assumption, IdentifiabilityReport
 from skident.utils._shards import check_shards
 from skident.utils._sklearn import (
@@ -25,6 +25,8 @@ from skident.utils._validation import check_sample_weight
 
 # Share of the atoms below which one must not speak of an identified dictionary.
 _MOST = 0.5
+# Of a mean over rows, in float64.
+_ROUNDING = 1e-12
 
 
 class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
@@ -283,6 +285,13 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
                 name: float(pairwise[name].mean()) for name in ("dcs", "iou", "back")
             },
             notes=[f"Atoms are those of fit {self.reference_}, estimator_."],
+            advice=(
+                "The atoms of stable_ do come back, and transform keeps them alone: "
+                "for more train longer, or ask for fewer atoms."
+                if self.stable_.any()
+                else "No atom is left, and transform gives no columns: train longer, "
+                "or take it that these data have no such atoms."
+            ),
         )
 
     def transform(self, X):
@@ -301,7 +310,7 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         return self.estimator_.transform(X)[:, np.flatnonzero(self.stable_)]
 
     def score(self, X, y=None, *, sample_weight=None):
-        """Mean intersection over union of the codes of all pairs of fits on ``X``.
+        """Agreement of the codes of all pairs of fits on ``X``, beyond chance.
 
         Parameters
         ----------
@@ -314,18 +323,24 @@ class SAEStability(TransformerMixin, MetaEstimatorMixin, BaseEstimator):
         Returns
         -------
         score : float
-            1 if all fits activate the same atoms on every row.
+            Mean intersection over union of the active atoms ("iou" of ``pairwise_``),
+            less what atoms that are active as often on unrelated rows would have, over
+            the most that it can be more: 1 if all fits activate the same atoms on every
+            row, 0 if they agree by chance alone, as those do that activate all.
         """
         check_is_fitted(self)
         codes = [_codes(estimator, X) for estimator in self.estimators_]
         weights = check_sample_weight(sample_weight, codes[0])
-        ious = []
+        scores = []
         for a, b in combinations(range(len(codes)), 2):
             first, second = self.estimators_[a], self.estimators_[b]
             match = match_atoms(first.components_, second.components_)
             overlap = support_overlap(codes[a], codes[b], match)
-            ious.append(np.average(overlap, weights=weights))
-        return float(np.mean(ious))
+            iou = np.average(overlap, weights=weights)
+            chance = chance_overlap(codes[a], codes[b], match, weights)
+            room = 1.0 - chance
+            scores.append((iou - chance) / room if room > _ROUNDING else 0.0)
+        return float(np.mean(scores))
 
     def get_feature_names_out(self, input_features=None):
         """Names of the stable atoms, numbered as in the reference fit.
@@ -379,7 +394,9 @@ def _some_rows(estimator, X, n_rows, random_state):
         return X.iloc[rows] if hasattr(X, "iloc") else X[rows]
     shards = check_shards(estimator, X, reset=False)
     generator = np.random.default_rng(random_state.randint(np.iinfo(np.int32).max))
-    return shards.read(shards.sample(n_rows, generator))
+    rows = shards.read(shards.sample(n_rows, generator))
+    names = getattr(estimator, "feature_names_in_", None)
+    return rows if names is None else pd.DataFrame(rows, columns=names)
 
 
 def _codes(estimator, X):

@@ -5,6 +5,7 @@ from scipy import sparse
 from sklearn.utils import check_random_state
 
 from skident.metrics._matching import dictionary_cosine_similarity, match_atoms
+from skident.utils._sklearn import check_is_fitted
 
 
 def code_stability(codes_a, codes_b, match, *, random_state=None):
@@ -91,6 +92,29 @@ def support_overlap(codes_a, codes_b, match):
     return _iou(*_matched(codes_a, codes_b, match))
 
 
+def chance_overlap(codes_a, codes_b, match, weights=None):
+    """The ``iou`` of codes whose atoms are active as often, each on rows of its own.
+
+    Parameters
+    ----------
+    codes_a, codes_b, match
+        As for :func:`code_stability`.
+    weights : ndarray of shape (n_samples,) or None, default=None
+
+    Returns
+    -------
+    overlap : float
+        Mean number of atoms that would be active in both, over that in either; 1 where
+        no atom is.
+    """
+    a, b = _matched(codes_a, codes_b, match)
+    weights = np.ones(a.shape[0]) if weights is None else weights
+    shares = [_pattern(codes).T @ (weights / weights.sum()) for codes in (a, b)]
+    both = shares[0] @ shares[1]
+    either = sum(share.sum() for share in shares) - both
+    return float(both / either) if either > 0 else 1.0
+
+
 def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state=None):
     """Agreement of two fitted sparse autoencoders on the rows of ``X``.
 
@@ -135,6 +159,8 @@ def sae_stability(est_a, est_b, X, *, oracle=False, n_nonzero=None, random_state
        autoencoders", ICML 2026.
     """
     for name, est in (("est_a", est_a), ("est_b", est_b)):
+        if hasattr(est, "fit"):
+            check_is_fitted(est)
         if not (hasattr(est, "components_") and hasattr(est, "transform")):
             raise TypeError(
                 f"{name} must be a fitted estimator with components_ and transform, "

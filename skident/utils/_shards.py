@@ -178,14 +178,16 @@ def check_shards(estimator, X, *, reset) -> Shards:
         If X is malformed or names files, shards differ in width, or a file is cut
         short.
     """
-    named = X if isinstance(X, list | tuple) and len(X) > 0 else [X]
+    if isinstance(X, list | tuple) and len(X) == 0:
+        raise ValueError("X is an empty list: at least one array is wanted.")
+    named = X if isinstance(X, list | tuple) else [X]
     if all(isinstance(part, str | os.PathLike) for part in named):
         raise ValueError(
             "X has names of files where arrays are wanted: open each by "
             "np.load(path, mmap_mode='r')."
         )
     if _is_list_of_arrays(X):
-        parts = [np.asanyarray(part) for part in X]
+        parts = list(X)
         widths = [part.shape[1] for part in parts]
         if len(set(widths)) > 1:
             odd = next(i for i, width in enumerate(widths) if width != widths[0])
@@ -251,8 +253,14 @@ def _is_list_of_arrays(X):
     return (
         isinstance(X, list | tuple)
         and len(X) > 0
-        and all(isinstance(part, np.ndarray) and part.ndim == 2 for part in X)
+        and all(_is_table(part) for part in X)
     )
+
+
+def _is_table(part):
+    # Dataframes have columns.
+    is_table = isinstance(part, np.ndarray) or hasattr(part, "columns")
+    return is_table and len(part.shape) == 2
 
 
 def _is_stored(part):

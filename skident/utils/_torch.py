@@ -166,6 +166,13 @@ def resolve_device(device: str) -> str:
     """``device`` itself, or for "auto" the GPU if there is one, else the CPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            "device must be 'auto' or one that torch knows, such as 'cpu', 'cuda' or "
+            f"'cuda:1', got {device!r}."
+        ) from None
     return device
 
 

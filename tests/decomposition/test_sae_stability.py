@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,34 @@ def test_all_the_same_gives_one_everywhere():
     assert (stability.pairwise_[["dcs", "iou", "back"]] == 1).all(axis=None)
     assert (stability.pairwise_[["l2", "l2_norm"]] == 0).all(axis=None)
     assert stability.score(one_hot(100)) == 1.0
+
+
+def test_scores_are_beyond_chance():
+    X = one_hot()
+    # Other fits' codes are on other rows: a tenth of each, 1/19 of either in both.
+    unrelated = SAEStability(Known(20, own_codes=True), n_fits=3, random_state=0)
+    # All atoms on all rows agree whatever they are.
+    everywhere = SAEStability(Known(20), n_fits=2, random_state=0)
+    with pytest.warns(IdentifiabilityWarning):
+        unrelated.fit(X)
+    assert unrelated.pairwise_["iou"].mean() > 0.04
+    # The mean over rows of a ratio is not quite the ratio of means: for 20 atoms it is
+    # within a hundredth.
+    assert abs(unrelated.score(X)) < 0.02
+    assert everywhere.fit(X).score(np.ones_like(X)) == 0.0
+
+
+def test_a_search_does_not_end_at_codes_of_every_atom():
+    # Noise: nothing comes back, and intersection over union grows up to 1.
+    X = np.random.default_rng(0).standard_normal((600, 8))
+    sae = IdentifiableSAE(24, batch_size=128, learning_rate=1e-2, max_steps=60)
+    scores = []
+    for k in (2, 12, 24):
+        stability = SAEStability(clone(sae).set_params(n_active=k), 2, random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scores.append(stability.fit(X).score(X))
+    assert scores[0] > scores[1] > scores[2] == 0.0
 
 
 def test_scores_draw_no_random_numbers():

@@ -276,6 +276,24 @@ def test_frames_lists_and_integers_are_converted_and_named():
         np.testing.assert_array_equal(shards.read(np.arange(20)), X)
 
 
+def test_dataframes_are_shards_too():
+    X = numbered(6, 2)
+    frames = [pd.DataFrame(X[:2], columns=["a", "b"]), pd.DataFrame(X[2:])]
+    frames[1].columns = ["a", "b"]
+    estimator = Reader()
+    shards = check_shards(estimator, frames, reset=True)
+    np.testing.assert_array_equal(shards.read(np.arange(6)), X)
+    assert list(estimator.feature_names_in_) == ["a", "b"]
+    frames[1].columns = ["a", "c"]
+    with pytest.raises(ValueError, match="feature names should match"):
+        check_shards(estimator, frames, reset=True)
+
+
+def test_no_shard_is_no_input():
+    with pytest.raises(ValueError, match="X is an empty list"):
+        check_shards(Reader(), [], reset=True)
+
+
 def test_no_copy_is_made_of_stored_arrays():
     X = numbered(3000)
     assert check_shards(Reader(), X, reset=True).in_memory is X

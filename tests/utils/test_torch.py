@@ -264,6 +264,8 @@ def test_a_cpu_always_holds_the_tensors():
     assert fits_on_device([torch.empty(10)], "cpu")
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match=r"device must be 'auto' or .*, got 'gpu'"):
+        resolve_device("gpu")
 
 
 # --- alone in the world ------------------------------------------------------------
