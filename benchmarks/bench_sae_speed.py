@@ -1,9 +1,10 @@
 """Seconds a training step and a transform, against dense codes and overcomplete.
 
-    python benchmarks/bench_sae_speed.py [--quick]
+    python benchmarks/bench_sae_speed.py [--quick] [--label NAME]
 
-All contenders alternate in one process, so that only ratios of one run count. The
-peer, overcomplete, is timed where it is installed (requirements/bench.txt).
+Ratios hang on the processor; a label keeps the table of another one beside the first.
+All contenders alternate in one process, so that only ratios of one run count. The peer,
+overcomplete, is timed where it is installed (requirements/bench.txt).
 """
 
 import argparse
@@ -151,7 +152,9 @@ def unexplained(predict, X):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no FVU")
-    quick = parser.parse_args().quick
+    parser.add_argument("--label", help="added to the name of the results file")
+    args = parser.parse_args()
+    quick = args.quick
     warnings.simplefilter("ignore")
     X = make_sparse_dictionary(20 * B, N, K, ACTIVE, random_state=0).X
     test, X = X[-2 * B :], X[: -2 * B]
@@ -182,7 +185,8 @@ def main():
         floor = np.median(product(test, 6)[0]) * len(test) / B
         transform.append((mid - start) / floor)
 
-    report = Report("sae_speed", f"A step at (B, N, K, k) = {(B, N, K, ACTIVE)}, CPU")
+    claim = f"sae_speed_{args.label}" if args.label else "sae_speed"
+    report = Report(claim, f"A step at (B, N, K, k) = {(B, N, K, ACTIVE)}, CPU")
     floor, topk = seconds["encoder product"], seconds["topk"]
     report.table(
         ["contender", "ms a step", "over the encoder product", "over topk"],
