@@ -159,6 +159,7 @@ def make_report(found):
             one_scale("feature", found.same_scale),
             *_matched(found),
             _same_laws(found),
+            _some_kept(found),
             _above_noise(found),
             _enough_splits(found),
             _visible(found),
@@ -424,6 +425,19 @@ def _same_laws(found):
     )
 
 
+def _some_kept(found):
+    name = "between any two environments some mechanism is the same"
+    if found.d == 1:
+        return Assumption(name, "takes two components")
+    return Assumption.at_most(
+        name,
+        "pairs of environments between which every component shifted, as after another "
+        "mixing, in other units or rescaled one at a time",
+        int(np.triu(found.shifted.all(axis=-1), 1).sum()),
+        0,
+    )
+
+
 def undecided(shifted, threshold):
     """Components not found shifted, but whose threshold hides scores of 0.2.
 
@@ -516,14 +530,6 @@ def _notes(found):
         notes.append(
             f"{found.n_failed} halves of environments span fewer than {d} dimensions "
             "and count as no information."
-        )
-    n_whole = int(np.triu(found.shifted.all(axis=-1), 1).sum())
-    if n_whole and d > 1:
-        K = len(found.labels)
-        notes.append(
-            f"Every component shifted in {n_whole} of {K * (K - 1) // 2} pairs of "
-            "environments. Another mixing looks the same, as from instruments or units "
-            "that differ, or from features rescaled one environment at a time."
         )
     if _took_all(found):
         ratios = found.pooled[:-1] / np.maximum(found.pooled[1:], 1e-300)

@@ -5,10 +5,13 @@ an ``order`` of the nodes in which parents come first. Interventions are a dict 
 the index of a node to the value it is set to, a scalar or one for each row.
 """
 
+import warnings
 from collections.abc import Mapping
 from numbers import Integral
 
 import numpy as np
+
+from skident.exceptions import IdentifiabilityWarning
 
 
 def abduct(mechanisms, adjacency, X):
@@ -188,3 +191,28 @@ def check_interventions(interventions, names, n_nodes, n_samples):
             )
         values[j] = number
     return values
+
+
+def warn_outside(values, ranges, names):
+    """Warn of interventions beyond the rows of the fit.
+
+    Parameters
+    ----------
+    values : dict of int to ndarray of shape () or (n_samples,)
+    ranges : ndarray of shape (2, d)
+        Smallest and largest value of each node in these rows.
+    names : list of str
+        Names of the nodes; empty if they have none.
+    """
+    for j, value in values.items():
+        low, high = ranges[:, j]
+        least, most = value.min(), value.max()
+        if least < low or most > high:
+            warnings.warn(
+                f"interventions[{names[j] if names else j!r}] has values from "
+                f"{least:.4g} to {most:.4g}, but the rows of fit go from {low:.4g} to "
+                f"{high:.4g}: nothing is known of mechanisms beyond, and the answer is "
+                "an extrapolation.",
+                IdentifiabilityWarning,
+                stacklevel=4,
+            )

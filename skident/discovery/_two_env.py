@@ -19,6 +19,7 @@ from skident.discovery._triangular import (
     log_likelihood,
     reconstruct,
     sample,
+    warn_outside,
 )
 from skident.discovery._two_env_fit import fit_model
 from skident.utils._copies import blank_copy, take_over
@@ -435,7 +436,8 @@ class TwoEnvCausalDiscovery(
             Rows as they were observed, in any environment.
         interventions : dict
             Value of each node that is set, a number or an array-like of shape
-            (n_samples,), by its column's name or number.
+            (n_samples,), by its column's name or number. Beyond the rows of ``fit``
+            nothing is known: values there warn.
 
         Returns
         -------
@@ -571,8 +573,12 @@ class TwoEnvCausalDiscovery(
 
     def _interventions(self, interventions, n_samples):
         names = getattr(self, "feature_names_in_", np.zeros(0)).tolist()
-        return check_interventions(interventions, names, self.n_features_in_, n_samples)
+        values = check_interventions(
+            interventions, names, self.n_features_in_, n_samples
+        )
+        warn_outside(values, self._ranges, names)
+        return values
 
 
 def _learned(name):
-    return name.endswith("_") or name == "_shares"
+    return name.endswith("_") or name in ("_shares", "_ranges")

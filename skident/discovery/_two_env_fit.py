@@ -85,6 +85,7 @@ def fit_model(est, X, y, environments, watched):
     est.shift_strength_ = found.shift_strength
     est.sink_p_values_ = sink_p_values(est, blocks, found, model, rngs[3])
     est.open_edges_ = open_edges(est, len(blocks), found, adjacency)
+    est._ranges = np.stack([X.min(axis=0), X.max(axis=0)]).astype(np.float64)
     est._shares = np.array([len(block) for block in blocks]) / len(X)
     est.identifiability_, est.ratio_gaps_ = make_report(
         Evidence(

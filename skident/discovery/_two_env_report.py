@@ -127,14 +127,35 @@ def make_report(fit):
         ),
     ]
     report = IdentifiabilityReport(
-        target="the causal graph, and the mechanisms along it"
-        if K > 2
-        else "a causal order of " + fit.route,
+        target=_target(fit),
         up_to="a monotone relabelling of each noise" if K > 2 else "what is assumed",
         assumptions=assumptions,
         notes=_notes(fit, gaps),
     )
     return report, gaps
+
+
+def _target(fit):
+    if len(fit.labels) < 3:
+        return "a causal order of " + fit.route
+    found = "the causal graph"
+    if _has_open(fit):
+        edges = _listed(fit, fit.open_edges)
+        found += f" (but for the direction of {edges}, and what hangs on it)"
+    if fit.noises is None:
+        return found + " (if noises changed as assumed)"
+    return found + ", and the mechanisms along it"
+
+
+def _has_open(fit):
+    return fit.pruned and fit.open_edges is not None and fit.open_edges.any()
+
+
+def _listed(fit, edges):
+    """At most ten edges by the names of their nodes."""
+    pairs = np.argwhere(edges)
+    found = ", ".join(f"{fit.names[i]} -> {fit.names[j]}" for i, j in pairs[:10])
+    return found + (f" and {len(pairs) - 10} more" if len(pairs) > 10 else "")
 
 
 def _singular(block):
@@ -429,7 +450,8 @@ def _notes(fit, gaps):
         notes.append(f"The base environment is {fit.labels[0]!r}.")
     rows = fit.found.n_kernel_rows
     if rows and any(n < len(block) for n, block in zip(rows, fit.blocks, strict=True)):
-        notes.append(f"Scores come from {list(rows)} rows of the environments.")
+        counts = ", ".join(str(n) for n in rows)
+        notes.append(f"Scores come from {counts} rows of the environments.")
     if np.isfinite(gaps).any():
         i, j = np.unravel_index(np.nanargmin(gaps), gaps.shape)
         notes.append(
@@ -453,11 +475,16 @@ def _notes(fit, gaps):
             f"The narrowest choice was {sink} as sink: the second best criterion was "
             f"{margins[step]:.3g} times its own."
         )
-    if fit.pruned and fit.open_edges is not None and fit.open_edges.any():
-        pairs = np.argwhere(fit.open_edges)
-        edges = ", ".join(f"{fit.names[i]} -> {fit.names[j]}" for i, j in pairs[:10])
-        more = f" and {len(pairs) - 10} more" if len(pairs) > 10 else ""
-        notes.append(f"The direction stays open of {edges}{more}.")
+    if _has_open(fit):
+        notes.append(
+            f"The direction stays open of {_listed(fit, fit.open_edges)}. If one is "
+            "turned round, edges to its ends may be false, too."
+        )
+    if fit.noises is None and len(fit.labels) > 1:
+        notes.append(
+            "With mechanism=None there are no noises to ask whether they changed, in "
+            "different ratios, and in nothing but their size."
+        )
     share = varsortability(fit.blocks[0], fit.adjacency)
     if np.isfinite(share):
         notes.append(

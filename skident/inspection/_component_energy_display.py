@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 
 class ComponentEnergyDisplay:
@@ -70,7 +70,7 @@ class ComponentEnergyDisplay:
         -------
         display : ComponentEnergyDisplay
         """
-        check_is_fitted(estimator, "component_energy_")
+        check_shows(estimator, "component_energy_", "ICAPostProcessor")
         display = cls(
             estimator.component_energy_, identified=estimator.identified_mask_
         )

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 
 class DictionaryDisplay:
@@ -78,7 +78,7 @@ class DictionaryDisplay:
         -------
         display : DictionaryDisplay
         """
-        check_is_fitted(estimator, "components_")
+        check_shows(estimator, "components_", "estimator with a dictionary")
         if isinstance(order, str):
             if order != "frequency":
                 raise ValueError(

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 # More removals than this are drawn without the names of what went.
 _MOST_NAMES = 30
@@ -119,7 +119,9 @@ class EquationPathDisplay:
         ValueError
             If there is no such equation.
         """
-        check_is_fitted(estimator, "path_")
+        check_shows(
+            estimator, "path_", "MechanisticODERegressor or MechanisticPDERegressor"
+        )
         lines = estimator.equations()
         if not 0 <= equation < len(lines):
             raise ValueError(f"equation must be in [0, {len(lines)}), got {equation}.")

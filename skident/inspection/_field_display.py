@@ -4,8 +4,8 @@ from numbers import Real
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 
 class FieldDisplay:
@@ -138,7 +138,7 @@ class FieldDisplay:
         ValueError
             If there is no such field or row.
         """
-        check_is_fitted(estimator, "grid_shape_")
+        check_shows(estimator, "grid_shape_", "MechanisticPDERegressor")
         side = {"trajectories": trajectories, "times": times}
         found = estimator.reconstruct(
             X, **{name: value for name, value in side.items() if value is not None}

@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.inspection._graph_layout import clear_curve, layered_layout
 from skident.utils._graphs import check_adjacency
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 # Colour and line of each kind of edge; kinds differ in both.
 _STYLES = {
     "found": ("0.25", "-"),
+    "open": ("C4", "--"),
     "right": ("C0", "-"),
     "reversed": ("C3", "-."),
     "extra": ("C1", ":"),
@@ -40,12 +41,16 @@ class GraphDisplay:
     edge_scores : array-like of shape (n_nodes, n_nodes), default=None
         How sure each edge is: the wider an edge, the larger its score. Infinite ones
         count as the largest finite one. None takes absolute weights.
+    open_edges : array-like of shape (n_nodes, n_nodes), default=None
+        Edges whose direction stays open, drawn as such where there is no true graph.
+        None marks none.
 
     Attributes
     ----------
     edges : dict of str to ndarray of shape (n_edges, 2)
-        Edges i -> j of each kind: "found" without a true graph; with one "right",
-        "reversed" (as found), "extra" and "missing" (as in the true graph).
+        Edges i -> j of each kind: "found" without a true graph, and "open" where there
+        are some; with one "right", "reversed" (as found), "extra" and "missing" (as in
+        the true graph).
     positions : ndarray of shape (n_nodes, 2)
         Where nodes are drawn, in inches at the natural size. The layout is that of the
         true graph where there is one, so that the plots of several methods compare.
@@ -84,6 +89,7 @@ class GraphDisplay:
         names=None,
         true_adjacency_matrix=None,
         edge_scores=None,
+        open_edges=None,
     ):
         self.adjacency_matrix = check_adjacency(adjacency_matrix, "adjacency_matrix")
         n_nodes = len(self.adjacency_matrix)
@@ -107,6 +113,14 @@ class GraphDisplay:
                 "edge_scores must be of the shape of adjacency_matrix, got "
                 f"{self.edge_scores.shape} and {self.adjacency_matrix.shape}."
             )
+        self.open_edges = open_edges
+        if open_edges is not None:
+            self.open_edges = np.asarray(open_edges, dtype=bool)
+            if self.open_edges.shape != self.adjacency_matrix.shape:
+                raise ValueError(
+                    "open_edges must be of the shape of adjacency_matrix, got "
+                    f"{self.open_edges.shape} and {self.adjacency_matrix.shape}."
+                )
         self.edges = self._kinds()
         laid_out, name = self.adjacency_matrix, "adjacency_matrix"
         if self.true_adjacency_matrix is not None:
@@ -123,8 +137,9 @@ class GraphDisplay:
         Parameters
         ----------
         estimator : fitted estimator
-            Its ``adjacency_matrix_`` is shown, with widths by ``edge_scores_`` and
-            names by ``feature_names_in_`` where it has them.
+            Its ``adjacency_matrix_`` is shown, with names, widths and open directions
+            by ``feature_names_in_``, ``edge_scores_`` and ``open_edges_`` where it has
+            them.
         true_adjacency_matrix : array-like of shape (n_nodes, n_nodes), default=None
             True graph, if it is known.
         ax : matplotlib Axes, default=None
@@ -134,12 +149,13 @@ class GraphDisplay:
         -------
         display : GraphDisplay
         """
-        check_is_fitted(estimator, "adjacency_matrix_")
+        check_shows(estimator, "adjacency_matrix_", "estimator of a graph")
         display = cls(
             estimator.adjacency_matrix_,
             names=getattr(estimator, "feature_names_in_", None),
             true_adjacency_matrix=true_adjacency_matrix,
             edge_scores=getattr(estimator, "edge_scores_", None),
+            open_edges=getattr(estimator, "open_edges_", None),
         )
         return display.plot(ax=ax)
 
@@ -151,6 +167,7 @@ class GraphDisplay:
         names=None,
         true_adjacency_matrix=None,
         edge_scores=None,
+        open_edges=None,
         ax=None,
     ):
         """Plot a graph that is at hand.
@@ -165,6 +182,8 @@ class GraphDisplay:
             True graph, if it is known.
         edge_scores : array-like of shape (n_nodes, n_nodes), default=None
             How sure each edge is.
+        open_edges : array-like of shape (n_nodes, n_nodes), default=None
+            Edges whose direction stays open.
         ax : matplotlib Axes, default=None
             Axes to draw on; None makes new ones.
 
@@ -177,6 +196,7 @@ class GraphDisplay:
             names=names,
             true_adjacency_matrix=true_adjacency_matrix,
             edge_scores=edge_scores,
+            open_edges=open_edges,
         )
         return display.plot(ax=ax)
 
@@ -207,12 +227,12 @@ class GraphDisplay:
         # Room for half a label at every side.
         margin = np.array([0.3 + 0.05 * max(map(len, self.names)), 0.3])
         low, high = low - margin, high + margin
-        compared = self.true_adjacency_matrix is not None
+        explained = len(self.edges) > 1
         if ax is None:
             scale = min(1.0, _LARGEST / (high - low).max())
             # The legend is a line of some five inches.
-            least = [5.2, 1.0] if compared else [2.0, 1.0]
-            inches = np.maximum(scale * (high - low), least) + [0.0, 0.4 * compared]
+            least = [5.2, 1.0] if explained else [2.0, 1.0]
+            inches = np.maximum(scale * (high - low), least) + [0.0, 0.4 * explained]
             _, ax = plt.subplots(figsize=tuple(inches), layout="constrained")
         else:
             inches = ax.get_window_extent().size / ax.figure.dpi
@@ -248,10 +268,11 @@ class GraphDisplay:
                 }
                 start, end = self.positions[i], self.positions[j]
                 ax.annotate("", end, start, arrowprops=arrow, zorder=2)
-            if compared:
-                label = f"{kind} ({len(edges)})"
+            if explained:
+                what = "direction open" if kind == "open" else kind
+                label = f"{what} ({len(edges)})"
                 ax.plot([], [], color=colour, linestyle=line, label=label)
-        if compared:
+        if explained:
             ax.legend(
                 loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False
             )
@@ -261,7 +282,12 @@ class GraphDisplay:
     def _kinds(self):
         found = self.adjacency_matrix != 0
         if self.true_adjacency_matrix is None:
-            return {"found": np.argwhere(found)}
+            if self.open_edges is None or not (found & self.open_edges).any():
+                return {"found": np.argwhere(found)}
+            return {
+                "found": np.argwhere(found & ~self.open_edges),
+                "open": np.argwhere(found & self.open_edges),
+            }
         true = self.true_adjacency_matrix != 0
         turned = found & ~true & (true & ~found).T
         kinds = {

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 # Half the distance of a node's score from its null distribution, in nodes.
 _OFFSET = 0.15
@@ -136,11 +136,13 @@ class ShiftDisplay:
 
         Raises
         ------
+        TypeError
+            If ``estimator`` has no shift scores.
         ValueError
             If the estimator has seen a single environment, or ``pair`` is not two
             different ones that it has seen.
         """
-        check_is_fitted(estimator, "shift_scores_")
+        check_shows(estimator, "shift_scores_", "ShiftedNodeDetector")
         scores = estimator.shift_scores_
         labels = estimator.environments_.tolist()
         k, k2 = _positions(pair, labels, scores)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from skident.inspection._checks import check_shows
 from skident.utils._optional import import_optional
-from skident.utils._sklearn import check_is_fitted
 
 
 class StabilityDisplay:
@@ -72,7 +72,7 @@ class StabilityDisplay:
         -------
         display : StabilityDisplay
         """
-        check_is_fitted(estimator, "atom_stability_")
+        check_shows(estimator, "atom_stability_", "SAEStability")
         display = cls(
             estimator.atom_stability_,
             stable=estimator.stable_,

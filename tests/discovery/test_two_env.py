@@ -1,4 +1,5 @@
 import pickle
+import warnings
 
 import joblib
 import numpy as np
@@ -161,9 +162,9 @@ def test_counterfactuals_leave_what_is_not_downstream(mechanism):
     model = TwoEnvCausalDiscovery(mechanism=mechanism, random_state=0)
     model.fit(data.X, environments=data.environments)
     X = data.X[:50]
-    sink = model.predict_counterfactual(X, {2: 3.0})
+    sink = model.predict_counterfactual(X, {2: 1.0})
     np.testing.assert_array_equal(sink[:, :2], X[:, :2])
-    np.testing.assert_array_equal(sink[:, 2], 3.0)
+    np.testing.assert_array_equal(sink[:, 2], 1.0)
     factual = model.predict_counterfactual(X, {0: X[:, 0], 1: X[:, 1]})
     np.testing.assert_allclose(factual, X, atol=1e-4)
 
@@ -177,8 +178,8 @@ def test_draws_look_like_the_rows(fitted):
     five = model.sample(5, random_state=3)
     np.testing.assert_array_equal(model.sample(5, random_state=3), five)
     np.testing.assert_array_equal(model.sample(5, environment=0, random_state=3), five)
-    done = model.sample(6, interventions={1: np.arange(6.0)}, random_state=0)
-    np.testing.assert_array_equal(done[:, 1], np.arange(6.0))
+    done = model.sample(6, interventions={1: np.linspace(-1, 1, 6)}, random_state=0)
+    np.testing.assert_array_equal(done[:, 1], np.linspace(-1, 1, 6))
 
 
 def test_the_likelihood_knows_environments(fitted):
@@ -231,6 +232,21 @@ def test_the_base_environment_may_be_chosen():
     )
     with pytest.raises(ValueError, match="base_environment must be among environments"):
         linear_model(base_environment="d").fit(data.X, environments=labels)
+
+
+def test_interventions_beyond_the_rows_warn(fitted):
+    data, model = fitted
+    row, most = data.X[:1], data.X[:, 0].max()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", IdentifiabilityWarning)
+        model.predict_counterfactual(row, {0: most})
+    with pytest.warns(
+        IdentifiabilityWarning, match=r"interventions\[0\] has values"
+    ) as w:
+        model.predict_counterfactual(row, {0: most + 1.0})
+    assert w[0].filename == __file__
+    with pytest.warns(IdentifiabilityWarning, match="rows of fit go from"):
+        model.sample(2, interventions={0: [most, -1e3]})
 
 
 def test_names_of_nodes():

@@ -181,10 +181,13 @@ def test_edges_whose_direction_stays_open(estimator):
         model.fit(X, environments=labels)
     np.testing.assert_array_equal(model.open_edges_, model.adjacency_matrix_ == 1)
     assert any("direction stays open of" in n for n in model.identifiability_.notes)
+    edge = "{} -> {}".format(*np.argwhere(model.open_edges_)[0])
+    assert f"but for the direction of {edge}" in model.identifiability_.target
     X, labels = both([[1, 1], [3, 0.5], [0.4, 2]])
     model.fit(X, environments=labels)
     np.testing.assert_array_equal(model.adjacency_matrix_, pair)
     assert not model.open_edges_.any()
+    assert "but for" not in model.identifiability_.target
     if estimator != "splines":
         model.set_params(criterion="collinearity").fit(X, environments=labels)
         assert model.open_edges_ is None
@@ -275,6 +278,10 @@ def test_what_cannot_be_tested_says_so(params):
     wanted = "untestable" if "mechanism" in params else "holds"
     assert verdicts[CHANGES] == verdicts[SHAPE] == verdicts[INDEPENDENT] == wanted
     assert np.isnan(model.ratio_gaps_).all() == ("mechanism" in params)
+    target, notes = model.identifiability_.target, model.identifiability_.notes
+    assert ("mechanisms along it" in target) == ("mechanism" not in params)
+    assert ("if noises changed" in target) == ("mechanism" in params)
+    assert any("mechanism=None" in n for n in notes) == ("mechanism" in params)
 
 
 @pytest.mark.filterwarnings("ignore::skident.exceptions.IdentifiabilityWarning")

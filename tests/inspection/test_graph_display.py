@@ -173,6 +173,20 @@ def test_any_number_of_nodes_is_drawn_within_the_axes(plt, n_nodes):
             assert box.y0 <= where.y0 and where.y1 <= box.y1
 
 
+def test_open_directions_are_drawn_as_such(plt):
+    first = CHAIN * (np.arange(4) == 0)[:, None]
+    display = GraphDisplay.from_predictions(CHAIN, open_edges=first)
+    kinds = {kind: edges.tolist() for kind, edges in display.edges.items()}
+    assert kinds["open"] == [[0, 1]] and [0, 1] not in kinds["found"]
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert "direction open (1)" in labels
+    # No edge of which it is so, or a truth to compare with: nothing to say.
+    none = GraphDisplay.from_predictions(CHAIN, open_edges=np.zeros((4, 4)))
+    assert list(none.edges) == ["found"] and none.ax_.get_legend() is None
+    compared = GraphDisplay(CHAIN, open_edges=CHAIN, true_adjacency_matrix=CHAIN)
+    assert "open" not in compared.edges
+
+
 def test_labels_shrink_on_small_axes(plt):
     _, axes = plt.subplots(1, 2, figsize=(4, 2))
     GraphDisplay.from_predictions(np.triu(np.ones((9, 9)), 1), ax=axes[0])
@@ -195,6 +209,8 @@ def test_errors_name_the_argument():
         GraphDisplay(CHAIN, names=["a"])
     with pytest.raises(ValueError, match="edge_scores must be of the shape of adj"):
         GraphDisplay(CHAIN, edge_scores=np.ones(4))
+    with pytest.raises(ValueError, match="open_edges must be of the shape of adj"):
+        GraphDisplay(CHAIN, open_edges=np.ones(4))
 
 
 def test_missing_matplotlib_names_the_extra(monkeypatch):

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 
 from skident.datasets import make_latent_shift
@@ -110,6 +111,8 @@ def test_from_an_estimator(plt, calibrated):
     with pytest.raises(NotFittedError):
         ShiftDisplay.from_estimator(detector)
     detector.fit(None)
+    with pytest.raises(TypeError, match="must be a fitted ShiftedNodeDetector, got P"):
+        ShiftDisplay.from_estimator(PCA().fit(np.eye(3)))
     _, ax = plt.subplots()
     display = ShiftDisplay.from_estimator(detector, pair=("north", "west"), ax=ax)
     assert display.ax_ is ax and ax.get_title() == "north and west"
