@@ -128,14 +128,19 @@ def graph_row(runs, kind, d, n, name):
         slow = too_slow(runs, kind, d, n, name)
         return [name, f"> {LIMIT:g} s on less", "", "", "", 0] if slow else None
     top, shd, sid = whole[:, :3].mean(axis=0)
-    error = whole[:, 0].std(ddof=1) / np.sqrt(len(whole)) if len(whole) > 1 else np.nan
+    known = f"{top:.3f}"
+    if len(whole) > 1:
+        known += f" ± {whole[:, 0].std(ddof=1) / np.sqrt(len(whole)):.3f}"
+    count = str(len(whole))
+    if failed:
+        count += f", then {failed[0].partition(':')[0]}"
     return [
         name,
-        f"{top:.3f} ± {error:.3f}",
+        known,
         f"{shd:.1f}",
         f"{sid:.1f}",
         f"{np.median(whole[:, 3]):.2f}",
-        len(whole),
+        count,
     ]
 
 
