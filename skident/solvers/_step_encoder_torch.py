@@ -12,6 +12,8 @@ from skident.solvers._topk_torch import Pattern, encoder_gradients, gather, read
 
 # Entries of a column block of F: 2 MiB of float32.
 _BLOCK_ENTRIES = 2**19
+# Codes whose gradient is computed at a time, so that what they gather stays cached.
+_CHUNK_CODES = 2048
 
 
 def column_blocks(matrix, out=None):
@@ -24,13 +26,8 @@ def column_blocks(matrix, out=None):
         Written and returned if given.
     """
     width = _block_width(matrix)
-    n_rows, n_columns = matrix.shape
-    if out is None:
-        out = matrix.new_empty(n_columns // width, n_rows, width)
-    # One by one: of a transposed matrix that takes half the time.
-    for block, columns in zip(out, matrix.split(width, dim=1), strict=True):
-        block.copy_(columns)
-    return out
+    blocks = matrix.view(len(matrix), -1, width).transpose(0, 1)
+    return blocks.contiguous() if out is None else out.copy_(blocks)
 
 
 def _block_width(matrix):
@@ -79,7 +76,7 @@ class _StepEncode(torch.autograd.Function):
             patterns.append(Pattern(select(u, k), u.shape[1]))
             codes.append(u.gather(1, patterns[-1].columns))
         ctx.save_for_backward(centred, table, step, *codes)
-        ctx.patterns, ctx.blocks = patterns, blocks
+        ctx.patterns = patterns
         ctx.mark_non_differentiable(u)
         ctx.set_materialize_grads(False)
         return codes[-1], codes[-2], u, patterns[-1], patterns[-2]
@@ -91,10 +88,9 @@ class _StepEncode(torch.autograd.Function):
         patterns = ctx.patterns
         grad = torch.zeros_like(codes[-1]) if of_last is None else of_last
         grads = [grad]
-        blocks = column_blocks(step.t(), ctx.blocks)
         for t in range(len(codes) - 1, 0, -1):
             before, after = patterns[t - 1], patterns[t]
-            through = _sampled_step(grad, after, before, blocks)
+            through = _sampled_step(grad, after, before, step)
             grad = read_codes(grad, after, before) - through
             if t == len(codes) - 1 and of_before is not None:
                 grad += of_before
@@ -108,21 +104,21 @@ class _StepEncode(torch.autograd.Function):
         return None, None, of_table, of_bias, of_step, *(None,) * 5
 
 
-def _sampled_step(grad, after, before, blocks):
-    """(G F.T) read at ``before``, for G with ``grad`` at ``after``.
-
-    Computed whole, block by block, and then read: to gather single entries of F takes
-    twice as long.
-    """
-    width = blocks.shape[2]
+def _sampled_step(grad, after, before, step):
+    """(G F.T) read at ``before``, for G with ``grad`` at ``after``."""
+    n_atoms = len(step)
+    flat = step.reshape(-1)
     rows, offsets, order = before.by_atom()
-    atoms = torch.arange(before.n_atoms, device=rows.device) % width
-    places = rows * width + torch.repeat_interleave(atoms, offsets.diff())
-    cuts = offsets[::width].tolist()
+    row_of_step = torch.repeat_interleave(
+        torch.arange(n_atoms, device=step.device) * n_atoms, offsets.diff()
+    )
     out = torch.empty_like(grad)
-    for block, low, high in zip(blocks, cuts[:-1], cuts[1:], strict=True):
-        product = gather(grad, block, after)
-        out.view(-1)[order[low:high]] = product.view(-1)[places[low:high]]
+    # Atom by atom, the entries read one after another share one row of F.
+    for low in range(0, len(rows), _CHUNK_CODES):
+        piece = slice(low, low + _CHUNK_CODES)
+        places = after.columns[rows[piece]] + row_of_step[piece, None]
+        entries = torch.take(flat, places)
+        out.view(-1)[order[piece]] = (entries * grad[rows[piece]]).sum(1)
     return out
 
 
