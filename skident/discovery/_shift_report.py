@@ -429,10 +429,12 @@ def _some_kept(found):
     name = "between any two environments some mechanism is the same"
     if found.d == 1:
         return Assumption(name, "takes two components")
+    K = len(found.labels)
     return Assumption.at_most(
         name,
-        "pairs of environments between which every component shifted, as after another "
-        "mixing, in other units or rescaled one at a time",
+        f"pairs, out of {K * (K - 1) // 2}, in which every component shifted: as it "
+        "would seem if features were mixed otherwise, in other units, or rescaled one "
+        "environment at a time",
         int(np.triu(found.shifted.all(axis=-1), 1).sum()),
         0,
     )

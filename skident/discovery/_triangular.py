@@ -206,13 +206,19 @@ def warn_outside(values, ranges, names):
     """
     for j, value in values.items():
         low, high = ranges[:, j]
-        least, most = value.min(), value.max()
-        if least < low or most > high:
+        # Rows may have been rounded to float32 in between.
+        slack = np.finfo(np.float32).eps * max(abs(low), abs(high))
+        beyond = (value < low - slack) | (value > high + slack)
+        if beyond.any():
+            if value.ndim:
+                worst = value[np.argmax(np.maximum(low - value, value - high))]
+                which = f"reaches {worst:.4g}, beyond in {beyond.sum()} rows"
+            else:
+                which = f"is {value:.4g}"
             warnings.warn(
-                f"interventions[{names[j] if names else j!r}] has values from "
-                f"{least:.4g} to {most:.4g}, but the rows of fit go from {low:.4g} to "
-                f"{high:.4g}: nothing is known of mechanisms beyond, and the answer is "
-                "an extrapolation.",
+                f"interventions[{names[j] if names else j!r}] {which}: the rows of fit "
+                f"go from {low:.4g} to {high:.4g}, and mechanisms are not known "
+                "elsewhere. Answers there are extrapolations.",
                 IdentifiabilityWarning,
                 stacklevel=4,
             )

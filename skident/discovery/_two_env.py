@@ -142,8 +142,8 @@ class TwoEnvCausalDiscovery(
         infinite where it was not tested.
     open_edges_ : ndarray of bool of shape (n_features, n_features), or None
         Edges whose direction these data leave open: when the effect was taken for a
-        sink, the cause was as good as one. None if the criterion has no scale, as all
-        but "studentized" and "invariance".
+        sink, the cause was as good as one. None without a test of edges, or if the
+        criterion has no scale, as all but "studentized" and "invariance".
     mechanisms_ : list of n_features objects, or None
         ``noise(x, parents)``, and ``value(s, parents)`` which undoes it; parents stand
         in the order of their numbers.
@@ -192,8 +192,8 @@ class TwoEnvCausalDiscovery(
     ``identifiability_`` tests what can be tested. Two environments identify linear
     models, and one no graph: the order is then that of [3]_, for additive Gaussian
     noise. Environments must not be standardised one by one: that erases what tells the
-    order. Wiggly functions of several causes at once are hard, and "splines" do not see
-    the direction of even functions, such as squares; see ``open_edges_``.
+    order. Functions of several causes that are no sums are hard, and "splines" do not
+    see the direction of even functions, such as squares; see ``open_edges_``.
 
     For d nodes and E environments of n rows "splines" take O(E n d^2 + E d^4 + d^5)
     operations, "gaussian" O(E n d^2 + d^5), or d^4 with "collinearity", and "stein"

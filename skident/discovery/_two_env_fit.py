@@ -319,10 +319,11 @@ def open_edges(est, n_environments, found, adjacency):
     Returns
     -------
     open_edges : ndarray of bool of shape (d, d), or None
-        None if nothing is known of how large the criterion of a sink may be.
+        None if nothing is known of how large the criterion of a sink may be, or edges
+        were not tested: most are none then, and have no direction.
     """
     criterion = criterion_of(est, n_environments)
-    if criterion not in ("invariance", "studentized"):
+    if est.prune is None or criterion not in ("invariance", "studentized"):
         return None
     found_open = np.zeros(adjacency.shape, dtype=bool)
     steps = zip(

@@ -128,7 +128,7 @@ def make_report(fit):
     ]
     report = IdentifiabilityReport(
         target=_target(fit),
-        up_to="a monotone relabelling of each noise" if K > 2 else "what is assumed",
+        up_to=_up_to(fit),
         assumptions=assumptions,
         notes=_notes(fit, gaps),
     )
@@ -138,24 +138,32 @@ def make_report(fit):
 def _target(fit):
     if len(fit.labels) < 3:
         return "a causal order of " + fit.route
-    found = "the causal graph"
+    found, provisos = "the causal graph", []
     if _has_open(fit):
-        edges = _listed(fit, fit.open_edges)
-        found += f" (but for the direction of {edges}, and what hangs on it)"
+        edges = _listed(fit, fit.open_edges, most=3)
+        provisos.append(f"but for the direction of {edges}, and what hangs on it")
     if fit.noises is None:
-        return found + " (if noises changed as assumed)"
-    return found + ", and the mechanisms along it"
+        provisos.append("if noises changed as assumed")
+    if provisos:
+        found += f" ({'; '.join(provisos)})"
+    return found if fit.noises is None else found + ", and the mechanisms along it"
+
+
+def _up_to(fit):
+    if len(fit.labels) < 3:
+        return "what is assumed"
+    return "nothing" if fit.noises is None else "a monotone relabelling of each noise"
 
 
 def _has_open(fit):
-    return fit.pruned and fit.open_edges is not None and fit.open_edges.any()
+    return fit.open_edges is not None and fit.open_edges.any()
 
 
-def _listed(fit, edges):
-    """At most ten edges by the names of their nodes."""
+def _listed(fit, edges, most=10):
+    """Edges by the names of their nodes."""
     pairs = np.argwhere(edges)
-    found = ", ".join(f"{fit.names[i]} -> {fit.names[j]}" for i, j in pairs[:10])
-    return found + (f" and {len(pairs) - 10} more" if len(pairs) > 10 else "")
+    found = ", ".join(f"{fit.names[i]} -> {fit.names[j]}" for i, j in pairs[:most])
+    return found + (f" and {len(pairs) - most} more" if len(pairs) > most else "")
 
 
 def _singular(block):
@@ -397,14 +405,13 @@ def _sinks(fit):
 
 def _directions(fit):
     name = "causes do not pass for effects"
+    if not fit.pruned:
+        return Assumption(name, "takes a test of the edges: prune=None")
     if fit.open_edges is None:
         why = 'takes three environments, and criterion "studentized" or "invariance"'
         return Assumption(name, why)
     if not fit.adjacency.any():
         return Assumption(name, "the graph has no edge")
-    if not fit.pruned:
-        # Of what the order allows most are no edges, and have no direction.
-        return Assumption(name, "takes a test of the edges: prune=None")
     # By scores, in 48 models of 5 nodes and 500 rows, of 202 edges with the right
     # direction 12 % were open, of 30 reversed ones 53 %.
     return Assumption.at_most(

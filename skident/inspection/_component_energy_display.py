@@ -69,6 +69,11 @@ class ComponentEnergyDisplay:
         Returns
         -------
         display : ComponentEnergyDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is fitted, but no ICAPostProcessor.
         """
         check_shows(estimator, "component_energy_", "ICAPostProcessor")
         display = cls(

@@ -77,6 +77,11 @@ class DictionaryDisplay:
         Returns
         -------
         display : DictionaryDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is fitted, but has no dictionary.
         """
         check_shows(estimator, "components_", "estimator with a dictionary")
         if isinstance(order, str):

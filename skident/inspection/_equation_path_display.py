@@ -116,6 +116,8 @@ class EquationPathDisplay:
 
         Raises
         ------
+        TypeError
+            If ``estimator`` is fitted, but has no equations.
         ValueError
             If there is no such equation.
         """

@@ -135,6 +135,8 @@ class FieldDisplay:
 
         Raises
         ------
+        TypeError
+            If ``estimator`` is fitted, but has no fields.
         ValueError
             If there is no such field or row.
         """

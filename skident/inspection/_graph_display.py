@@ -148,6 +148,11 @@ class GraphDisplay:
         Returns
         -------
         display : GraphDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is fitted, but has no graph.
         """
         check_shows(estimator, "adjacency_matrix_", "estimator of a graph")
         display = cls(

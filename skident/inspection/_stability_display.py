@@ -71,6 +71,11 @@ class StabilityDisplay:
         Returns
         -------
         display : StabilityDisplay
+
+        Raises
+        ------
+        TypeError
+            If ``estimator`` is fitted, but no SAEStability.
         """
         check_shows(estimator, "atom_stability_", "SAEStability")
         display = cls(

@@ -183,6 +183,9 @@ def test_open_directions_are_drawn_as_such(plt):
     # No edge of which it is so, or a truth to compare with: nothing to say.
     none = GraphDisplay.from_predictions(CHAIN, open_edges=np.zeros((4, 4)))
     assert list(none.edges) == ["found"] and none.ax_.get_legend() is None
+    fitted = FoundGraph().fit(None)
+    fitted.open_edges_ = first
+    assert GraphDisplay.from_estimator(fitted).edges["open"].tolist() == [[0, 1]]
     compared = GraphDisplay(CHAIN, open_edges=CHAIN, true_adjacency_matrix=CHAIN)
     assert "open" not in compared.edges
 
