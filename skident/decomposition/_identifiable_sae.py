@@ -25,7 +25,7 @@ from skident.decomposition._identifiable_sae_report import (
 from skident.solvers import batched_omp
 from skident.utils import iterate
 from skident.utils._checkpoint import remove_checkpoint
-from skident.utils._rows import scale_rows
+from skident.utils._rows import restore_rows, scale_rows
 from skident.utils._shards import check_shards
 from skident.utils._sklearn import (
     CallbackSupportMixin,
@@ -515,16 +515,16 @@ class IdentifiableSAE(
         Returns
         -------
         rows : ndarray of shape (n_samples, n_features), float32
-            Every row with its own mean and norm again.
+            With their own means and norms; an error if float32 cannot hold them.
         """
         check_is_fitted(self)
         shards = check_shards(self, X, reset=False)
         inference, pieces = self._inference(), []
         for block in shards.chunks(CHUNK_ROWS):
             _, shift, scale = scale_rows(block, self.normalize)
-            codes = inference.codes([block], len(block))
-            pieces.append(self.inverse_transform(codes) * scale + shift)
-        return np.concatenate(pieces).astype(np.float32, copy=False)
+            made = self.inverse_transform(inference.codes([block], len(block)))
+            pieces.append(restore_rows(made, shift, scale, sum(map(len, pieces))))
+        return np.concatenate(pieces)
 
     def score(self, X, y=None, *, sample_weight=None):
         """Share of the variance of the normalised rows that codes explain.

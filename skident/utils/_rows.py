@@ -83,6 +83,43 @@ def scale_rows(
     return scaled, shift, scale
 
 
+def restore_rows(
+    scaled: np.ndarray, shift: np.ndarray, scale: np.ndarray, first_row: int = 0
+) -> np.ndarray:
+    """Undo :func:`scale_rows`, in float32.
+
+    Parameters
+    ----------
+    scaled : ndarray of shape (n_samples, n_features)
+    shift, scale : ndarray of shape (n_samples, 1)
+        As of :func:`scale_rows`.
+    first_row : int, default=0
+        What an error counts rows from.
+
+    Returns
+    -------
+    rows : ndarray of shape (n_samples, n_features), float32
+
+    Raises
+    ------
+    ValueError
+        If float32 cannot hold a row in its own units, which would come back as
+        infinities or zeros.
+    """
+    with np.errstate(over="ignore"):
+        rows = (scaled * scale.astype(np.float64) + shift).astype(np.float32)
+    lost = (scale[:, 0] > 0) & (scale[:, 0] < np.finfo(np.float32).tiny)
+    lost |= ~np.isfinite(rows).all(axis=1)
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise ValueError(
+            f"X has rows that float32 cannot hold in their own units: row "
+            f"{first_row + row} has norm {float(scale[row, 0]):.3g} and mean "
+            f"{float(shift[row, 0]):.3g}. Scale X, or use inverse_transform."
+        )
+    return rows
+
+
 def split_rows(
     n_samples: int, fraction: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:

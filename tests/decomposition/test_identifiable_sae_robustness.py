@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 
 from skident.decomposition import IdentifiableSAE
+from skident.decomposition._identifiable_sae_report import CHUNK_ROWS
 from skident.exceptions import IdentifiabilityWarning
 from skident.utils._rows import scale_rows
 from tests._stored import on_disk
@@ -85,6 +86,20 @@ def test_small_and_flat_data(what, variant):
     # A row that is zero once scaled reads as the code of nothing in its own units.
     flat = scale_rows(X, "center_l2")[2][:, 0] == 0
     np.testing.assert_allclose(fitted.reconstruct(X)[flat], X[flat], rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e39, 1e200, 1e-60])
+def test_units_that_float32_cannot_hold(scale):
+    X = rows(dtype=float)
+    fitted = sae().fit(X)
+    at = CHUNK_ROWS + 3
+    far = np.tile(X, (CHUNK_ROWS // len(X) + 1, 1))
+    far[at] *= scale
+    # Codes have no unit.
+    code, other = fitted.transform(far[[at]]), fitted.transform(X[[at % len(X)]])
+    np.testing.assert_allclose(code.toarray(), other.toarray(), rtol=1e-5)
+    with pytest.raises(ValueError, match=rf"X has rows.*float32.*row {at} has"):
+        fitted.reconstruct(far)
 
 
 def test_equal_rows_are_told():
@@ -222,6 +237,7 @@ PEAK = """
 import sys, warnings
 import numpy as np
 from skident.decomposition import IdentifiableSAE
+from skident.decomposition._identifiable_sae_report import CHUNK_ROWS
 warnings.simplefilter("ignore")
 
 def peak():
